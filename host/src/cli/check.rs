@@ -1,0 +1,28 @@
+//! `weir check`: accepts or refuses a pipeline file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Failure, load_pipeline};
+
+/// Accept or refuse a pipeline file: all problems at once, each with line and column. Runs no plugin code.
+#[derive(Args)]
+pub(super) struct Check {
+    /// The pipeline file.
+    file: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let pipeline = load_pipeline(&self.file)?;
+        println!(
+            "{}: good: {} sensors, {} stages, {} outputs",
+            self.file.display(),
+            pipeline.sensors.len(),
+            pipeline.stages.len(),
+            pipeline.outputs.len()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! `weir demo`: the whole way in one process, with simulated thermometers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Failure, block_on, parse_duration};
+use crate::pipeline::{LiveError, LiveOptions, check, run};
+
+const PIPELINE: &str = include_str!("../../../pipelines/demo.toml");
+
+/// Simulated thermometers through the standard plugins to a live page, in one process.
+#[derive(Args)]
+pub(super) struct Demo {
+    /// Where the page is served; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Stop after this, for instance 10s.
+    #[arg(long, value_parser = parse_duration)]
+    duration: Option<Duration>,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut pipeline = check("demo.toml", PIPELINE, Path::new("."))?;
+        if let Some(listen) = self.listen {
+            pipeline.dashboard = Some(listen);
+        }
+        let options = LiveOptions { w1_root: super::run::W1_ROOT.into(), duration: self.duration };
+        let ran = block_on(run(pipeline, &options, |dashboard| {
+            if let Some(address) = dashboard {
+                println!("Dashboard: http://{address}/  (Ctrl-C ends the demo)");
+            }
+        }))?;
+        match ran {
+            Err(LiveError::Dashboard(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(format!("{error}; choose another with --listen 127.0.0.1:0").into())
+            }
+            other => Ok(other?),
+        }
+    }
+}

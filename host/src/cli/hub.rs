@@ -1,0 +1,37 @@
+//! `weir hub`: the receiver with the live page.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::{Failure, block_on};
+use crate::{hub, stop};
+
+/// Receive devices' messages and show them on a live page.
+#[derive(Args)]
+pub(super) struct Hub {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+impl Hub {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        block_on(async {
+            let listener = hub::bind(self.listen).await?;
+            let address = listener.local_addr()?;
+            println!("Dashboard: http://{address}/");
+            println!("Devices:   ws://{address}/uplink");
+            let (stopper, stopped) = stop::channel();
+            let served = tokio::spawn(hub::serve(listener, stopped));
+            crate::pipeline::interrupted().await?;
+            // Open pages and devices are told; those that do not listen are not waited for.
+            stopper.stop();
+            match tokio::time::timeout(hub::STOP_DEADLINE, served).await {
+                Ok(served) => served?,
+                Err(_) => Ok(()),
+            }
+        })??;
+        Ok(())
+    }
+}

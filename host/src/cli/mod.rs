@@ -1,0 +1,106 @@
+//! The command line: one file a subcommand.
+
+mod check;
+mod demo;
+mod hub;
+mod replay;
+mod run;
+mod sensors;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::pipeline::{Pipeline, load};
+
+/// A gateway for DS18B20 thermometers: readings through sandboxed WebAssembly plugins to a WebSocket and a live page.
+#[derive(Parser)]
+#[command(name = "weir", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What is logged to standard error: off, error, warn, info, debug or trace.
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
+    log: LevelFilter,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Run(run::Run),
+    Check(check::Check),
+    Replay(replay::Replay),
+    Sensors(sensors::Sensors),
+    Hub(hub::Hub),
+}
+
+/// Why a command failed: a text that is complete, or an error whose causes are printed behind it.
+type Failure = Box<dyn Error>;
+
+/// Parses the arguments and carries out what they ask for.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(arguments.log)
+        .with_target(false)
+        .init();
+    let done = match arguments.command {
+        Command::Demo(demo) => demo.run(),
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Sensors(sensors) => sensors.run(),
+        Command::Hub(hub) => hub.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", with_causes(&*failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `what failed: because of this: because of that`.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a text cannot fail.
+        let _written = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Reads and checks a pipeline file; the failure is all that is wrong with it, a line each.
+fn load_pipeline(file: &Path) -> Result<Pipeline, Failure> {
+    load(file).map_err(|problems| problems.into())
+}
+
+/// The runtime of commands that run on.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    // Two workers: one may be held up by a slow peer's TLS while the other samples.
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Runs to the end. Reads that the kernel still holds are not waited for.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "must be a duration such as 500ms, 10s or 5m".to_owned())
+}

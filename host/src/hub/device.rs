@@ -1,0 +1,213 @@
+//! `/uplink`: one WebSocket a device.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
+
+use super::Served;
+use super::state::{Hub, Received};
+use crate::reading::Timestamp;
+use crate::uplink::wire::{Body, Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json};
+
+/// Largest frame from a device: about two thousand readings.
+const LARGEST_MESSAGE: usize = 256 << 10;
+/// A device that opens a connection says who it is within this.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// A device is asked for a sign of life so often, and given up after two pings without an answer.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(32);
+/// Longest time for one write to a device.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Takes a device's connection. A page of another origin may not speak for a device.
+pub(super) async fn uplink(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !is_same_origin(&headers) {
+        return (StatusCode::FORBIDDEN, "this page is not of this hub").into_response();
+    }
+    upgrade
+        .max_message_size(LARGEST_MESSAGE)
+        .max_frame_size(LARGEST_MESSAGE)
+        .protocols([PROTOCOL, PLAIN_PROTOCOL])
+        .on_upgrade(move |socket| serve(socket, served, peer))
+}
+
+/// Only browsers send `Origin`.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    host.is_some() && origin.map(|(_, host)| host) == host
+}
+
+async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr) {
+    let acks = socket.protocol().is_some_and(|protocol| protocol == PROTOCOL);
+    let mut connection =
+        Connection { socket, hub: &served.hub, peer, acks, name: None, heard: Instant::now() };
+    let ended = tokio::select! {
+        // The device keeps what was not acked, and comes back.
+        () = served.stop.wait() => Err("the hub is stopping".to_owned()),
+        ended = connection.run() => ended,
+    };
+    let device = connection.name.clone();
+    let shown = device.as_deref().unwrap_or("?").escape_debug();
+    match ended {
+        Ok(()) => tracing::info!(device = %shown, %peer, "The device left."),
+        Err(why) => {
+            tracing::warn!(device = %shown, %peer, "The device's connection ended: {why}.");
+            // A peer that is gone cannot be told.
+            let _told = connection.close(&why).await;
+        }
+    }
+    if let Some(name) = device {
+        served.hub.disconnect(&name);
+    }
+}
+
+struct Connection<'h> {
+    socket: WebSocket,
+    hub: &'h Hub,
+    peer: SocketAddr,
+    acks: bool,
+    name: Option<String>,
+    heard: Instant,
+}
+
+impl Connection<'_> {
+    async fn run(&mut self) -> Result<(), String> {
+        let begun = Instant::now();
+        let mut pings = tokio::time::interval_at(begun + PING_EVERY, PING_EVERY);
+        loop {
+            tokio::select! {
+                incoming = self.socket.recv() => {
+                    self.heard = Instant::now();
+                    match incoming {
+                        Some(Ok(Message::Text(text))) => self.hear(&text).await?,
+                        Some(Ok(Message::Binary(_))) => return Err("it sent a binary frame: messages are JSON text".to_owned()),
+                        Some(Ok(Message::Close(_))) | None => return Ok(()),
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => return Err(error.to_string()),
+                    }
+                }
+                _ = pings.tick() => {
+                    if self.heard.elapsed() >= SILENCE {
+                        return Err(format!("no sign of life for {} s", self.heard.elapsed().as_secs()));
+                    }
+                    self.send(Message::Ping(Default::default())).await?;
+                }
+                () = tokio::time::sleep_until(begun + CONNECT_DEADLINE), if self.name.is_none() => {
+                    return Err(format!("it did not send `connect` within {CONNECT_DEADLINE:?}"));
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, text: &str) -> Result<(), String> {
+        let Some(name) = &self.name else {
+            let taken = self.connect(text)?;
+            return self.ack(taken).await;
+        };
+        let texts: Vec<&RawValue> = if text.trim_start().starts_with('[') {
+            serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?
+        } else {
+            vec![serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?]
+        };
+        let received = texts.iter().map(|text| receive(text)).collect::<Result<Vec<_>, _>>();
+        let received = received.map_err(|e| not_of_the_wire(&e))?;
+        let taken = self.hub.take(name, &received).map_err(|e| e.to_string())?;
+        self.ack(taken).await
+    }
+
+    /// The first message. A plain device need not name itself: it is called by its address.
+    fn connect(&mut self, text: &str) -> Result<u64, String> {
+        #[derive(Deserialize)]
+        struct Unnamed {
+            #[serde(rename = "type")]
+            kind: Box<str>,
+            device: Option<String>,
+        }
+        let first: Unnamed = serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?;
+        if &*first.kind != "connect" {
+            return Err("its first message is not `connect`".to_owned());
+        }
+        let mut json: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?;
+        let name = first.device.unwrap_or_else(|| self.peer.ip().to_string());
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("device".to_owned(), name.clone().into());
+        }
+        let connect: Connect = serde_json::from_value(json).map_err(|e| not_of_the_wire(&e))?;
+        let taken = self.hub.connect(connect).map_err(|e| e.to_string())?;
+        tracing::info!(device = %name.escape_debug(), peer = %self.peer, acks = self.acks, "A device connected.");
+        self.name = Some(name);
+        Ok(taken)
+    }
+
+    async fn ack(&mut self, seq: u64) -> Result<(), String> {
+        if !self.acks || seq == 0 {
+            return Ok(());
+        }
+        self.send(Message::Text(to_json(&HubMessage::Ack { seq }).into())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), String> {
+        match timeout(WRITE_DEADLINE, self.socket.send(message)).await {
+            Ok(sent) => sent.map_err(|e| e.to_string()),
+            Err(_) => Err(format!("it took nothing for {WRITE_DEADLINE:?}")),
+        }
+    }
+
+    async fn close(&mut self, why: &str) -> Result<(), String> {
+        // A close frame has room for 123 bytes of reason (RFC 6455, 5.5).
+        let reason: String = why.chars().filter(char::is_ascii).take(120).collect();
+        let frame = CloseFrame { code: close_code::POLICY, reason: reason.into() };
+        self.send(Message::Close(Some(frame))).await
+    }
+}
+
+/// A message that lacks what only our own devices send gets it here; one of an unknown type is passed on as it is.
+fn receive(text: &RawValue) -> Result<Received<'_>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: Option<u64>,
+        #[serde(rename = "type")]
+        kind: Box<str>,
+        value: Option<f64>,
+        sensor: Option<Box<str>>,
+    }
+    let numbered: Numbered = serde_json::from_str(text.get())?;
+    let body = match &*numbered.kind {
+        "temperature" => match serde_json::from_str(text.get()) {
+            Ok(body) => Some(body),
+            Err(error) => {
+                let value = numbered.value.ok_or(error)?;
+                Some(Body::Temperature {
+                    sensor: numbered.sensor.as_deref().unwrap_or("temperature").into(),
+                    time: Timestamp::now().to_string().into(),
+                    value,
+                    quality: "good".into(),
+                })
+            }
+        },
+        "fault" | "alarm" | "dropped" | "health" | "result" => {
+            Some(serde_json::from_str(text.get())?)
+        }
+        _ => None,
+    };
+    Ok(Received { seq: numbered.seq, body, text })
+}
+
+fn not_of_the_wire(error: &serde_json::Error) -> String {
+    format!("it sent what is not of the wire: {error}")
+}

@@ -1,0 +1,162 @@
+// What the hub said, and nothing about how it looks.
+
+const MAX_ENTRIES = 1800;
+const MAX_NOTICES = 3;
+
+/** @typedef {{t: number, value?: number, quality?: string, fault?: string}} Entry */
+
+export class State {
+  /** @type {Map<string, object>} */
+  devices = new Map();
+
+  /** Replaces everything. */
+  snapshot({ devices }) {
+    this.devices.clear();
+    for (const device of devices) {
+      this.device(device);
+      const state = this.devices.get(device.device);
+      for (const { sensor, recent = [] } of device.sensors ?? []) {
+        for (const { time, ...rest } of recent) {
+          keep(state.sensors.get(sensor), { t: Date.parse(time), ...rest });
+          state.newest = Math.max(state.newest ?? -Infinity, Date.parse(time));
+        }
+      }
+    }
+  }
+
+  /** The connection changed, or a device appeared. Entries already here stay. */
+  device({ device, connected, changed, version, behind, lost, sensors, alarms }) {
+    const state = this.#device(device);
+    state.connected = connected;
+    state.changed = Date.parse(changed);
+    state.version = version ?? null;
+    state.queued = behind?.queued ?? null;
+    state.received = behind?.last_received ? Date.parse(behind.last_received) : null;
+    state.lost = lost ?? 0;
+    for (const { sensor, id, unit } of sensors ?? []) {
+      Object.assign(sensorOf(state, sensor), { id: id ?? null, unit });
+    }
+    if (alarms) {
+      state.alarms.clear();
+      for (const { time, since, ...alarm } of alarms) {
+        state.alarms.set(alarmKey(alarm), { ...alarm, device, since: Date.parse(since ?? time) });
+      }
+    }
+  }
+
+  /**
+   * @param {(device: string, sensor: string) => void} touched a sensor has a new entry
+   * @param {(alarm: object) => void} turned an alarm became active or was cleared
+   */
+  messages({ device, messages }, touched, turned) {
+    const state = this.#device(device);
+    for (const message of messages) {
+      const t = Date.parse(message.time);
+      if (!Number.isNaN(t)) state.newest = t;
+      switch (message.type) {
+        case 'temperature':
+          keep(sensorOf(state, message.sensor), { t, value: message.value, quality: message.quality });
+          touched(device, message.sensor);
+          break;
+        case 'fault':
+          keep(sensorOf(state, message.sensor), { t, fault: message.reason });
+          touched(device, message.sensor);
+          break;
+        case 'alarm': {
+          const key = alarmKey(message);
+          const before = state.alarms.get(key);
+          const same = before?.state === message.state;
+          const { alarm, sensor, condition, severity, value, limit } = message;
+          const after = {
+            device, alarm, sensor, condition, severity, value, limit,
+            state: message.state,
+            since: same ? before.since : t,
+          };
+          state.alarms.set(key, after);
+          if (!same) turned(after);
+          break;
+        }
+        case 'health':
+          state.queued = message.queued ?? state.queued;
+          break;
+        case 'dropped': {
+          const count = message.to - message.from + 1;
+          state.lost += count;
+          state.notices.push({ count, reason: message.reason, at: Number.isNaN(t) ? null : t });
+          if (state.notices.length > MAX_NOTICES) state.notices.shift();
+          break;
+        }
+      }
+    }
+  }
+
+  alarms() {
+    return [...this.devices.values()].flatMap((device) => [...device.alarms.values()]);
+  }
+
+  #device(name) {
+    let state = this.devices.get(name);
+    if (!state) {
+      state = {
+        name, connected: true, changed: NaN, version: null,
+        queued: null, received: null, newest: null, lost: 0,
+        sensors: new Map(), alarms: new Map(), notices: [],
+      };
+      this.devices.set(name, state);
+    }
+    return state;
+  }
+}
+
+function sensorOf(device, name) {
+  let sensor = device.sensors.get(name);
+  if (!sensor) {
+    sensor = { name, id: null, unit: 'celsius', entries: [] };
+    device.sensors.set(name, sensor);
+  }
+  return sensor;
+}
+
+function keep(sensor, entry) {
+  if (Number.isNaN(entry.t)) return;
+  sensor.entries.push(entry);
+  if (sensor.entries.length > MAX_ENTRIES) sensor.entries.shift();
+}
+
+function alarmKey({ alarm, sensor, condition }) {
+  return JSON.stringify([alarm, sensor, condition]);
+}
+
+/** The usual time between two entries, in milliseconds; 0 with fewer than two. */
+export function interval(entries) {
+  const steps = [];
+  for (let i = Math.max(1, entries.length - 120); i < entries.length; i++) {
+    steps.push(Math.abs(entries[i].t - entries[i - 1].t));
+  }
+  steps.sort((a, b) => a - b);
+  return steps[steps.length >> 1] ?? 0;
+}
+
+/** The newest reading, and the run of faults after it. */
+export function current({ entries }) {
+  let i = entries.length - 1;
+  while (i >= 0 && entries[i].fault !== undefined) i--;
+  return {
+    reading: entries[i] ?? null,
+    fault: i === entries.length - 1 ? null : entries[entries.length - 1],
+    faultSince: entries[i + 1]?.t ?? null,
+  };
+}
+
+/** Per reason: how often and when last, the latest first. */
+export function faultCounts({ entries }) {
+  const reasons = new Map();
+  for (const { t, fault } of entries) {
+    if (fault === undefined) continue;
+    const seen = reasons.get(fault) ?? { reason: fault, count: 0, last: t };
+    reasons.set(fault, seen);
+    seen.count++;
+    seen.last = t;
+  }
+  return [...reasons.values()].sort((a, b) => b.last - a.last);
+}

@@ -1,0 +1,23 @@
+//! Weir: a gateway runtime for a Raspberry Pi with DS18B20 thermometers.
+//!
+//! In the order in which a reading walks through it; `ARCHITECTURE.md` beside this crate has the whole picture.
+
+pub mod reading;
+
+pub mod stop;
+
+pub mod sensor;
+
+pub mod plugin;
+
+pub mod spool;
+
+pub mod uplink;
+
+pub mod output;
+
+pub mod hub;
+
+pub mod pipeline;
+
+pub mod cli;

@@ -1,0 +1,175 @@
+//! The running chain: a batch goes through all stages by plain calls. Live and replay use the same one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::stage::RunningStage;
+use super::{Driver, Pipeline, Stage};
+use crate::plugin::{CompileError, Engine, Plugin, PluginFile};
+use crate::reading::{Alarm, Batch, CELSIUS, Input, Readings, Series, Timestamp};
+use crate::uplink::wire::Body;
+
+/// The stages of a pipeline, each with its plugin. Owned by one thread.
+pub struct Chain {
+    stages: Vec<RunningStage>,
+}
+
+/// What a batch or a tick comes to at the end of the chain.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Readings and faults.
+    pub batch: Batch,
+    /// Alarms with the position of the stage that raised them.
+    pub alarms: Vec<(usize, Alarm)>,
+}
+
+/// Why a checked pipeline cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine does not start, or a plugin cannot be compiled.
+    #[error("stage `{stage}`: plugin `{plugin}`")]
+    Compile {
+        /// Which stage.
+        stage: String,
+        /// Which plugin.
+        plugin: String,
+        /// Why.
+        #[source]
+        source: CompileError,
+    },
+    /// A plugin refused its settings, or trapped while it was given them.
+    #[error("stage `{stage}`: plugin `{plugin}` refuses its settings: {why}")]
+    Refused {
+        /// Which stage.
+        stage: String,
+        /// Which plugin.
+        plugin: String,
+        /// The plugin's own words.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// As messages: readings and faults by time, then alarms.
+    pub fn into_bodies(self, stages: &[Arc<str>], series: &[Series]) -> Vec<Body> {
+        let measured = self.batch.in_order().into_iter().map(|measured| match measured {
+            Ok(reading) => Body::reading(&reading, series),
+            Err(fault) => Body::fault(&fault, series),
+        });
+        let alarms = self
+            .alarms
+            .iter()
+            .filter_map(|(stage, alarm)| Some(Body::alarm(alarm, stages.get(*stage)?, series)));
+        measured.chain(alarms).collect()
+    }
+}
+
+impl Chain {
+    /// Compiles every plugin once and starts every stage.
+    pub fn start(
+        engine: &Engine,
+        stages: &[Stage],
+        series: &[Series],
+    ) -> Result<Chain, StartError> {
+        let mut compiled: HashMap<*const PluginFile, Plugin> = HashMap::new();
+        let mut running = Vec::new();
+        for stage in stages {
+            let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
+            let ready = match compiled.get(&Arc::as_ptr(&stage.plugin)) {
+                Some(ready) => ready.clone(),
+                None => {
+                    let ready = engine.compile(&stage.plugin).map_err(|source| {
+                        StartError::Compile { stage: name.clone(), plugin: plugin.clone(), source }
+                    })?;
+                    compiled.insert(Arc::as_ptr(&stage.plugin), ready.clone());
+                    ready
+                }
+            };
+            let stage = RunningStage::start(stage, ready, series);
+            running.push(stage.map_err(|why| StartError::Refused { stage: name, plugin, why })?);
+        }
+        Ok(Chain { stages: running })
+    }
+
+    /// Passes one input through all stages.
+    pub fn pass(&mut self, input: Input) -> Outcome {
+        match input {
+            Input::Batch(batch) => self.batch(batch),
+            Input::Tick(now) => self.tick(now),
+        }
+    }
+
+    fn batch(&mut self, batch: Batch) -> Outcome {
+        let now = latest(&batch);
+        let mut outcome = Outcome { batch, alarms: Vec::new() };
+        self.from(0, now, &mut outcome);
+        outcome
+    }
+
+    /// What a stage gives at a tick goes through the stages after it, as any reading.
+    fn tick(&mut self, now: Timestamp) -> Outcome {
+        let mut outcome = Outcome::default();
+        for position in 0..self.stages.len() {
+            let mut raised = Vec::new();
+            let Some(stage) = self.stages.get_mut(position) else { break };
+            let readings = stage.tick(now, &mut raised);
+            outcome.alarms.extend(raised.into_iter().map(|alarm| (position, alarm)));
+            if !readings.is_empty() {
+                let mut given =
+                    Outcome { batch: Batch { readings, faults: Vec::new() }, alarms: Vec::new() };
+                self.from(position + 1, now, &mut given);
+                outcome.alarms.append(&mut given.alarms);
+                append(&mut outcome.batch.readings, &given.batch.readings);
+                outcome.batch.faults.append(&mut given.batch.faults);
+            }
+        }
+        outcome
+    }
+
+    fn from(&mut self, first: usize, now: Timestamp, outcome: &mut Outcome) {
+        for (position, stage) in self.stages.iter_mut().enumerate().skip(first) {
+            let mut raised = Vec::new();
+            stage.apply(now, &mut outcome.batch, &mut raised);
+            outcome.alarms.extend(raised.into_iter().map(|alarm| (position, alarm)));
+        }
+    }
+
+    /// How often plugins trapped.
+    pub fn traps(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.traps).sum()
+    }
+
+    /// Writes what the plugins counted to the log.
+    pub fn log_counters(&self) {
+        for stage in &self.stages {
+            for (counter, count) in stage.counters().into_iter().flatten() {
+                tracing::info!(stage = stage.name(), counter, count, "The plugin counted.");
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// The series of the pipeline's sensors, in their order.
+    pub fn series(&self) -> Vec<Series> {
+        let series = self.sensors.iter().map(|sensor| {
+            let (id, interval) = match &sensor.driver {
+                Driver::Ds18b20 { id, interval } => (Some(id.to_string().into()), Some(*interval)),
+                Driver::Simulated { interval, .. } => (None, Some(*interval)),
+                Driver::Replay { .. } => (None, None),
+            };
+            Series { sensor: sensor.name.clone(), id, unit: CELSIUS, interval }
+        });
+        series.collect()
+    }
+}
+
+fn latest(batch: &Batch) -> Timestamp {
+    let readings = batch.readings.time.iter().copied().max().unwrap_or_default();
+    let faults = batch.faults.iter().map(|fault| fault.time.nanos).max().unwrap_or_default();
+    Timestamp { nanos: readings.max(faults) }
+}
+
+fn append(readings: &mut Readings, more: &Readings) {
+    more.iter().for_each(|reading| readings.push(reading));
+}

@@ -1,0 +1,496 @@
+//! The pipeline file's language: every key, what it accepts, and what it means.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{Keys, list};
+use super::problems::{Problem, Problems, Source};
+use super::{Driver, OnTrap, Output, Pipeline, Sensor, Shows, Stage, Uplink, settings};
+use crate::plugin::{Limits, PluginFile, PluginKind, STANDARD, standard};
+use crate::sensor::{RomId, SimulatedSettings};
+use crate::uplink::Endpoint;
+
+const TOP_LEVEL: &str = "the file";
+/// How often a sensor may be read: a DS18B20 needs 0.75 s for a conversion, other drivers are quicker.
+const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+/// Reading a DS18B20 more often warms it.
+const DS18B20_INTERVAL: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a plugin's call may be allowed to take.
+const CALL_DEADLINES: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(10);
+/// Longest name of a device, sensor or stage, in characters.
+const LONGEST_NAME: usize = 64;
+const NAME: &str = "1 to 64 letters, digits, dashes, dots or underscores";
+/// Most sensors and most stages of one pipeline.
+const MOST: usize = 256;
+
+/// Reads and checks a pipeline file.
+pub fn load(file: &Path) -> Result<Pipeline, Problems> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|e| {
+        let text = format!("cannot read it: {e}");
+        Problems { file: name.clone(), list: vec![Problem { line: 1, column: 1, text }] }
+    })?;
+    check(&name, &text, file.parent().unwrap_or(Path::new(".")))
+}
+
+/// Checks a pipeline's text. Files that it names are looked up from `folder`. Nothing of a plugin is run.
+pub fn check(file: &str, text: &str, folder: &Path) -> Result<Pipeline, Problems> {
+    let mut source = Source::new(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        source.problem(&span, format!("not TOML: {}", error.message().replace('\n', ", ")));
+    }
+    // After an error of syntax the rest is guesswork, and so would be further problems.
+    let pipeline = if errors.is_empty() {
+        let top = Keys::new(TOP_LEVEL, table.get_ref(), 0..0);
+        Checker { source: &mut source, folder, files: HashMap::new() }.pipeline(top)
+    } else {
+        None
+    };
+    let list = source.into_problems();
+    match pipeline {
+        Some(pipeline) if list.is_empty() => Ok(pipeline),
+        _ => Err(Problems { file: file.to_owned(), list }),
+    }
+}
+
+struct Checker<'s, 'a, 'f> {
+    source: &'s mut Source<'a>,
+    folder: &'f Path,
+    /// Plugin files that were read already, by what the pipeline calls them.
+    files: HashMap<String, Option<Arc<PluginFile>>>,
+}
+
+impl<'a> Checker<'_, 'a, '_> {
+    fn pipeline(&mut self, mut top: Keys<'_, 'a>) -> Option<Pipeline> {
+        let device = self.device(&mut top);
+        let sensor_tables = self.tables(&mut top, "sensor");
+        let sensors = self.sensors(&sensor_tables);
+        // What a stage may name: also sensors that have a problem of their own.
+        let names: Vec<&str> =
+            sensor_tables.iter().map(|(t, _)| name_of(t).unwrap_or_default()).collect();
+        if sensor_tables.is_empty() {
+            self.source
+                .problem(&(0..0), "there is no sensor: add at least one [[sensor]]".to_owned());
+        }
+        let stage_tables = self.tables(&mut top, "stage");
+        let stages = self.stages(&stage_tables, &names);
+        let output_tables = self.tables(&mut top, "output");
+        let outputs = self.outputs(&output_tables, &stage_tables, &stages);
+        let uplink = self.table(&mut top, "uplink").map(|keys| self.uplink(keys));
+        let dashboard = self.table(&mut top, "dashboard").map(|mut keys| {
+            let listen = keys.address(self.source, "listen");
+            keys.finish(self.source);
+            listen
+        });
+        if uplink.is_none() && dashboard.is_none() && output_tables.is_empty() {
+            let text = "readings have no way out: add [uplink], [dashboard] or an [[output]]";
+            self.source.problem(&(0..0), text.to_owned());
+        }
+        top.finish(self.source);
+        let all_of = |list: Vec<Option<_>>| list.into_iter().collect::<Option<Vec<_>>>();
+        Some(Pipeline {
+            device: device?,
+            sensors: sensors.into_iter().collect::<Option<_>>()?,
+            stages: all_of(stages)?,
+            outputs: outputs.into_iter().collect::<Option<_>>()?,
+            uplink: uplink.map_or(Some(None), |uplink| uplink.map(Some))?,
+            dashboard: dashboard.map_or(Some(None), |listen| listen.map(Some))?,
+        })
+    }
+
+    /// The table under a key, where there is one.
+    fn table<'t>(&mut self, top: &mut Keys<'t, 'a>, key: &'static str) -> Option<Keys<'t, 'a>> {
+        let value = top.get(key)?;
+        match value.get_ref().as_table() {
+            Some(table) => Some(Keys::new(key, table, value.span())),
+            None => {
+                top.refuse(self.source, key, &value.span(), format!("a table: [{key}]"));
+                None
+            }
+        }
+    }
+
+    /// The tables of an array of tables.
+    fn tables<'t>(
+        &mut self,
+        top: &mut Keys<'t, 'a>,
+        key: &'static str,
+    ) -> Vec<(&'t DeTable<'a>, std::ops::Range<usize>)> {
+        let Some(value) = top.get(key) else { return Vec::new() };
+        let values: Option<Vec<_>> = value.get_ref().as_array().and_then(|array| {
+            array.iter().map(|item| Some((item.get_ref().as_table()?, item.span()))).collect()
+        });
+        match values {
+            Some(tables) if tables.len() <= MOST => tables,
+            Some(tables) => {
+                let text =
+                    format!("there are {} [[{key}]]: at most {MOST} are allowed", tables.len());
+                self.source.problem(&value.span(), text);
+                Vec::new()
+            }
+            None => {
+                let what = format!("tables, each headed [[{key}]] in double brackets");
+                top.refuse(self.source, key, &value.span(), what);
+                Vec::new()
+            }
+        }
+    }
+
+    fn device(&mut self, top: &mut Keys<'_, 'a>) -> Option<String> {
+        let Some(mut keys) = self.table(top, "device") else {
+            if top.get("device").is_none() {
+                top.missing(self.source, "device", "a table: [device] with a `name`");
+            }
+            return None;
+        };
+        let name = keys.required(self.source, "name", NAME, parse_name);
+        keys.finish(self.source);
+        name.map(|at| at.value)
+    }
+
+    fn sensors(
+        &mut self,
+        tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
+    ) -> Vec<Option<Sensor>> {
+        let mut names = Unique::new("name");
+        let mut ids = Unique::new("id");
+        let sensors = tables.iter().enumerate().map(|(position, (table, span))| {
+            let keys = Keys::new(place("sensor", position, table), table, span.clone());
+            self.sensor(keys, position, &mut names, &mut ids)
+        });
+        sensors.collect()
+    }
+
+    fn sensor(
+        &mut self,
+        mut keys: Keys<'_, 'a>,
+        position: usize,
+        names: &mut Unique,
+        ids: &mut Unique,
+    ) -> Option<Sensor> {
+        let source = &mut *self.source;
+        let name = keys.required(source, "name", NAME, parse_name);
+        if let Some(name) = &name {
+            names.check(source, &keys, &name.value, &name.span);
+        }
+        let drivers = [("ds18b20", "ds18b20"), ("simulated", "simulated"), ("replay", "replay")];
+        let driver = match keys.choice(source, "driver", &drivers) {
+            Some(driver) => driver.value,
+            None => {
+                if keys.get("driver").is_none() {
+                    keys.missing(source, "driver", "\"ds18b20\", \"simulated\" or \"replay\"");
+                }
+                // Which keys are known depends on the driver: without it, none can be called unknown.
+                return None;
+            }
+        };
+        let driver = match driver {
+            "ds18b20" => {
+                let allowed = "a ROM id such as \"28-0316a2794dff\"; `weir sensors` lists them";
+                let id = keys.required(source, "id", allowed, |text| text.parse::<RomId>().ok());
+                if let Some(id) = &id {
+                    ids.check(source, &keys, &id.value.to_string(), &id.span);
+                }
+                let interval = keys.duration(source, "interval", INTERVALS, DS18B20_INTERVAL);
+                id.map(|id| Driver::Ds18b20 { id: id.value, interval })
+            }
+            "simulated" => Some(Driver::Simulated {
+                settings: simulated(source, &mut keys, position),
+                interval: keys.duration(source, "interval", INTERVALS, SECOND),
+            }),
+            _ => {
+                let file = keys.required(source, "file", "the path of a CSV file", |text| {
+                    Some(self.folder.join(text))
+                });
+                let column =
+                    keys.parsed(source, "column", "the sensor's name in the file", |text| {
+                        Some(text.to_owned())
+                    });
+                let speed = keys.number(source, "speed", 0.001..=100_000.0, 1.0);
+                let named = name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
+                let column = column.map_or(named, |column| column.value);
+                file.map(|file| Driver::Replay { file: file.value, column, speed })
+            }
+        };
+        keys.finish(source);
+        Some(Sensor { name: name?.value.into(), driver: driver? })
+    }
+
+    fn stages(
+        &mut self,
+        tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
+        sensors: &[&str],
+    ) -> Vec<Option<Stage>> {
+        let mut names = Unique::new("name");
+        let stages = tables.iter().enumerate().map(|(position, (table, span))| {
+            let keys = Keys::new(place("stage", position, table), table, span.clone());
+            self.stage(keys, sensors, &mut names)
+        });
+        stages.collect()
+    }
+
+    fn stage(&mut self, mut keys: Keys<'_, 'a>, all: &[&str], names: &mut Unique) -> Option<Stage> {
+        let name = keys.required(self.source, "name", NAME, parse_name);
+        if let Some(name) = &name {
+            names.check(self.source, &keys, &name.value, &name.span);
+        }
+        let plugin = self.plugin(&mut keys);
+        let sensors = self.stage_sensors(&mut keys, all);
+        let traps =
+            [("restart", OnTrap::Restart), ("bypass", OnTrap::Bypass), ("stop", OnTrap::Stop)];
+        let on_trap =
+            keys.choice(self.source, "on_trap", &traps).map_or(OnTrap::Restart, |at| at.value);
+        let usual = Limits::default();
+        let call_deadline =
+            keys.duration(self.source, "call_deadline", CALL_DEADLINES, usual.call_deadline);
+        let memory_bytes = keys
+            .integer(self.source, "memory_mib", 1..=1_024)
+            .and_then(|at| usize::try_from(at.value << 20).ok())
+            .unwrap_or(usual.memory_bytes);
+        let settings = self.stage_settings(&mut keys, plugin.as_deref(), &sensors, all);
+        keys.finish(self.source);
+        Some(Stage {
+            name: name?.value,
+            plugin: plugin?,
+            sensors,
+            on_trap,
+            limits: Limits { call_deadline, memory_bytes },
+            settings: settings?,
+        })
+    }
+
+    fn stage_settings(
+        &mut self,
+        keys: &mut Keys<'_, 'a>,
+        plugin: Option<&PluginFile>,
+        sensors: &[usize],
+        all: &[&str],
+    ) -> Option<String> {
+        let empty = DeTable::new();
+        let (table, span) = match keys.get("config") {
+            None => (&empty, keys.span().clone()),
+            Some(value) => match value.get_ref().as_table() {
+                Some(table) => (table, value.span()),
+                None => {
+                    keys.refuse(self.source, "config", &value.span(), "a table: [stage.config]");
+                    return None;
+                }
+            },
+        };
+        let stage = name_of_keys(keys);
+        let given: Vec<&str> =
+            sensors.iter().filter_map(|&sensor| all.get(sensor).copied()).collect();
+        let parameters = &plugin?.manifest.parameters;
+        Some(settings::check(self.source, &stage, table, &span, parameters, &given).to_string())
+    }
+
+    /// The positions of the sensors that a stage names; all when it names none.
+    fn stage_sensors(&mut self, keys: &mut Keys<'_, 'a>, all: &[&str]) -> Vec<usize> {
+        let Some(value) = keys.get("sensors") else { return (0..all.len()).collect() };
+        let allowed = format!("a list of sensor names (known: {})", list(all.iter().copied()));
+        let Some(array) = value.get_ref().as_array().filter(|array| !array.is_empty()) else {
+            keys.refuse(self.source, "sensors", &value.span(), allowed);
+            return Vec::new();
+        };
+        let mut positions = Vec::new();
+        for item in array.iter() {
+            let named = item.get_ref().as_str();
+            match named.and_then(|name| all.iter().position(|sensor| *sensor == name)) {
+                Some(position) if positions.contains(&position) => {
+                    keys.refuse(self.source, "sensors", &item.span(), "different names");
+                }
+                Some(position) => positions.push(position),
+                None => keys.refuse(self.source, "sensors", &item.span(), &allowed),
+            }
+        }
+        positions.sort_unstable();
+        positions
+    }
+
+    fn plugin(&mut self, keys: &mut Keys<'_, 'a>) -> Option<Arc<PluginFile>> {
+        let known = list(STANDARD.iter().map(|(name, _)| *name));
+        let allowed =
+            format!("the name of a standard plugin ({known}) or the path of a .wasm file");
+        let named = keys.required(self.source, "plugin", &allowed, |text| Some(text.to_owned()))?;
+        let name = named.value;
+        if let Some(read) = self.files.get(&name) {
+            return read.clone();
+        }
+        let is_path = name.contains('/') || name.ends_with(".wasm");
+        let file = match standard(&name) {
+            Some(bytes) => PluginFile::check(bytes.into()),
+            None if is_path => PluginFile::read(&self.folder.join(&name)),
+            None => {
+                keys.refuse(self.source, "plugin", &named.span, &allowed);
+                return self.files.entry(name).or_insert(None).clone();
+            }
+        };
+        let file = file.map(Arc::new).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            let text =
+                format!("{}: plugin `{name}`: {error}{}", keys.place, cause.unwrap_or_default());
+            self.source.problem(&named.span, text);
+        });
+        self.files.entry(name).or_insert(file.ok()).clone()
+    }
+
+    fn outputs(
+        &mut self,
+        tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
+        stage_tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
+        stages: &[Option<Stage>],
+    ) -> Vec<Option<Output>> {
+        // A stage that has a problem of its own may be an alert.
+        let alerts: Vec<&str> = stage_tables
+            .iter()
+            .zip(stages)
+            .filter(|(_, stage)| {
+                stage.as_ref().is_none_or(|s| s.plugin.manifest.kind == PluginKind::Alert)
+            })
+            .filter_map(|((table, _), _)| name_of(table))
+            .collect();
+        let mut pins = Unique::new("gpio");
+        let outputs = tables.iter().enumerate().map(|(position, (table, span))| {
+            let place = format!("output {}", position + 1);
+            self.output(Keys::new(place, table, span.clone()), &alerts, &mut pins)
+        });
+        outputs.collect()
+    }
+
+    fn output(
+        &mut self,
+        mut keys: Keys<'_, 'a>,
+        alerts: &[&str],
+        pins: &mut Unique,
+    ) -> Option<Output> {
+        let source = &mut *self.source;
+        let gpio = keys.integer(source, "gpio", 0..=27);
+        match &gpio {
+            Some(gpio) => pins.check(source, &keys, &gpio.value.to_string(), &gpio.span),
+            None if keys.get("gpio").is_none() => {
+                keys.missing(source, "gpio", "a BCM number from 0 to 27")
+            }
+            None => {}
+        }
+        let allowed = format!(
+            "the name of a stage that is an alert (known: {})",
+            list(alerts.iter().copied())
+        );
+        let has_alarm = keys.get("alarm").is_some();
+        let alarm = keys.parsed(source, "alarm", &allowed, |name| {
+            alerts.contains(&name).then(|| name.to_owned())
+        });
+        let status = keys.boolean(source, "status", false);
+        let shows = match (alarm, status) {
+            (Some(alarm), false) => Some(Shows::Alarm(alarm.value)),
+            (None, true) if !has_alarm => Some(Shows::Status),
+            (None, false) if has_alarm => None,
+            _ => {
+                let text =
+                    format!("{}: give either `alarm = \"…\"` or `status = true`", keys.place);
+                source.problem(keys.span(), text);
+                None
+            }
+        };
+        let levels = [("high", false), ("low", true)];
+        let active_low = keys.choice(source, "active", &levels).is_some_and(|at| at.value);
+        let simulate = keys.boolean(source, "simulate", false);
+        keys.finish(source);
+        Some(Output { gpio: u8::try_from(gpio?.value).ok()?, shows: shows?, active_low, simulate })
+    }
+
+    fn uplink(&mut self, mut keys: Keys<'_, 'a>) -> Option<Uplink> {
+        let allowed =
+            "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\"";
+        let endpoint = keys.required(self.source, "url", allowed, Endpoint::parse);
+        let token_file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
+            Some(self.folder.join(text))
+        });
+        keys.finish(self.source);
+        Some(Uplink { endpoint: endpoint?.value, token_file: token_file.map(|at| at.value) })
+    }
+}
+
+fn simulated(
+    source: &mut Source<'_>,
+    keys: &mut Keys<'_, '_>,
+    position: usize,
+) -> SimulatedSettings {
+    let periods = SECOND..=Duration::from_secs(7 * 86_400);
+    let seed =
+        keys.integer(source, "seed", 0..=i64::MAX).and_then(|at| u64::try_from(at.value).ok());
+    let door_every = keys.duration(source, "door_every", periods.clone(), Duration::ZERO);
+    SimulatedSettings {
+        seed: seed.unwrap_or(position as u64),
+        mean_celsius: keys.number(source, "mean_celsius", -50.0..=120.0, 20.0),
+        swing_celsius: keys.number(source, "swing_celsius", 0.0..=50.0, 1.0),
+        period: keys.duration(source, "period", periods, Duration::from_secs(600)),
+        noise_celsius: keys.number(source, "noise_celsius", 0.0..=10.0, 0.05),
+        door_every: (!door_every.is_zero()).then_some(door_every),
+        door_celsius: keys.number(source, "door_celsius", -50.0..=50.0, 10.0),
+        fault_percent: keys.number(source, "fault_percent", 0.0..=100.0, 0.0),
+    }
+}
+
+fn parse_name(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let fits = (1..=LONGEST_NAME).contains(&text.chars().count());
+    (fits && text.chars().all(allowed)).then(|| text.to_owned())
+}
+
+/// The name that a table gives itself, right or wrong.
+fn name_of<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
+    table.get("name").map(Spanned::get_ref).and_then(DeValue::as_str)
+}
+
+/// How messages call a table: by its name, or by its position where it has none.
+fn place(kind: &str, position: usize, table: &DeTable<'_>) -> String {
+    match name_of(table) {
+        Some(name) => format!("{kind} `{}`", name.escape_debug()),
+        None => format!("{kind} {}", position + 1),
+    }
+}
+
+fn name_of_keys(keys: &Keys<'_, '_>) -> String {
+    keys.place.split('`').nth(1).unwrap_or(&keys.place).to_owned()
+}
+
+/// Values that must differ between tables.
+struct Unique {
+    key: &'static str,
+    seen: HashMap<String, String>,
+}
+
+impl Unique {
+    fn new(key: &'static str) -> Self {
+        Unique { key, seen: HashMap::new() }
+    }
+
+    fn check(
+        &mut self,
+        source: &mut Source<'_>,
+        keys: &Keys<'_, '_>,
+        value: &str,
+        span: &std::ops::Range<usize>,
+    ) {
+        if let Some(first) = self.seen.get(value) {
+            let text =
+                format!("{}: `{}` is \"{value}\", which {first} has already", keys.place, self.key);
+            source.problem(span, text);
+        } else {
+            self.seen.insert(value.to_owned(), keys.place.clone());
+        }
+    }
+}

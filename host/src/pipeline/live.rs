@@ -1,0 +1,484 @@
+//! A pipeline on real time: sensors → chain thread → spools → uplinks, and outputs and a hub beside it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::chain::{Chain, Outcome, StartError};
+use super::{Driver, Pipeline, Shows};
+use crate::hub;
+use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open, show_status};
+use crate::plugin::{CompileError, Engine};
+use crate::reading::{Input, Series, Timestamp};
+use crate::sensor::recording::{self, RecordingError};
+use crate::sensor::{
+    Bus, BusDriver, BusSensor, Replay, Sampled, Simulated, W1Sensor, bus_of, sample,
+};
+use crate::spool::{MEMORY_BYTES, MemorySpool, Spool};
+use crate::stop::{self, Stop};
+use crate::uplink::wire::{Body, Connect};
+use crate::uplink::{self, Endpoint, LinkState, WebSocketUplink, read_token};
+
+/// Most batches and ticks that wait for the chain. When it is full, sampling waits and counts the cycles it misses.
+const CHAIN_QUEUE: usize = 64;
+/// How often plugins are told the time.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the device tells how it is, and when it does so first.
+const HEALTH: Duration = Duration::from_secs(60);
+const FIRST_HEALTH: Duration = Duration::from_secs(5);
+/// Stack of the chain thread: wasm's own limit, and room for the host's frames.
+const CHAIN_STACK: usize = 1 << 20;
+/// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
+const STOP_DEADLINE: Duration = Duration::from_millis(1_600);
+
+/// What `weir run` can be told beside the file.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// The folder of 1-Wire devices.
+    pub w1_root: PathBuf,
+    /// Stops by itself after this.
+    pub duration: Option<Duration>,
+}
+
+/// Why a checked pipeline does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The engine did not start.
+    #[error("the plugin engine does not start")]
+    Engine(#[source] CompileError),
+    /// A stage did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A pin cannot be had.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The dashboard's address is taken.
+    #[error("[dashboard]")]
+    Dashboard(#[source] io::Error),
+    /// The token cannot be read.
+    #[error("[uplink]: cannot use the token file {}", file.display())]
+    Token {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A recording cannot be read.
+    #[error("sensor `{sensor}`: recording {}", file.display())]
+    Recording {
+        /// Whose.
+        sensor: String,
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: RecordingError,
+    },
+    /// A recording does not have the sensor.
+    #[error("sensor `{sensor}`: the recording {} has no sensor `{column}` (it has: {})", file.display(), known.join(", "))]
+    NotRecorded {
+        /// Whose.
+        sensor: String,
+        /// Which file.
+        file: PathBuf,
+        /// What was looked for.
+        column: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A thread or a signal handler cannot be had.
+    #[error("the system does not give what is needed")]
+    System(#[from] io::Error),
+}
+
+/// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
+pub async fn run(
+    pipeline: Pipeline,
+    options: &LiveOptions,
+    ready: impl FnOnce(Option<SocketAddr>),
+) -> Result<(), LiveError> {
+    let begun = Instant::now();
+    // All that can be refused is refused before anything starts.
+    let series: Arc<[Series]> = pipeline.series().into();
+    let sources = Sources::open(&pipeline, &options.w1_root)?;
+    let engine = Engine::start().map_err(LiveError::Engine)?;
+    let chain = Chain::start(&engine, &pipeline.stages, &series)?;
+    let (alarm_outputs, status_pins) = open_outputs(&pipeline)?;
+    let dashboard = match pipeline.dashboard {
+        Some(address) => Some(hub::bind(address).await.map_err(LiveError::Dashboard)?),
+        None => None,
+    };
+    let uplinks = uplinks(&pipeline, &series, dashboard.as_ref())?;
+    let mut signals = Signals::new()?;
+
+    // Three stops, one after the other, so that nothing in flight is lost.
+    let (stop_sensors, sensors_stopped) = stop::channel();
+    let (stop_uplinks, uplinks_stopped) = stop::channel();
+    let (stop_hub, hub_stopped) = stop::channel();
+    let address = dashboard.as_ref().and_then(|listener| listener.local_addr().ok());
+    let mut hub_task = JoinSet::new();
+    if let Some(listener) = dashboard {
+        hub_task.spawn(hub::serve(listener, hub_stopped));
+    }
+    let spools: Vec<Arc<dyn Spool>> = uplinks.iter().map(|uplink| uplink.spool.clone()).collect();
+    let mut uplink_tasks = JoinSet::new();
+    let mut links = Vec::new();
+    for uplink in uplinks {
+        let (link, state) = watch::channel(LinkState::Down);
+        links.push(state);
+        uplink_tasks.spawn(uplink::run(uplink, link, uplinks_stopped.clone()));
+    }
+    let mut status_tasks = JoinSet::new();
+    for pin in status_pins {
+        status_tasks.spawn(show_status(pin, links.clone(), uplinks_stopped.clone()));
+    }
+
+    let counts = Arc::new(Sampled::default());
+    let traps = Arc::new(AtomicU64::new(0));
+    let (inputs, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
+    let sink = Sink::new(&pipeline, series.clone(), spools.clone(), alarm_outputs);
+    let chain_thread = spawn_chain(chain, chain_inputs, sink, traps.clone())?;
+    let mut sensor_tasks = JoinSet::new();
+    sources.spawn(&mut sensor_tasks, &inputs, &counts, &sensors_stopped);
+    sensor_tasks.spawn(tick(inputs, sensors_stopped));
+    let health = Health { begun, counts: counts.clone(), traps, spools: spools.clone() };
+    uplink_tasks.spawn(health.tell(uplinks_stopped));
+    tracing::info!(
+        device = pipeline.device,
+        sensors = series.len(),
+        stages = pipeline.stages.len(),
+        "Running."
+    );
+    ready(address);
+
+    let why = signals.wait(options.duration).await;
+    tracing::info!("Stopping: {why}.");
+    let deadline = tokio::time::Instant::now() + STOP_DEADLINE;
+    stop_sensors.stop();
+    let all = async {
+        while sensor_tasks.join_next().await.is_some() {}
+        // With its last sender gone the chain ends when its queue is empty.
+        let summary = chain_thread.await.ok();
+        stop_uplinks.stop();
+        while uplink_tasks.join_next().await.is_some() {}
+        while status_tasks.join_next().await.is_some() {}
+        summary
+    };
+    let summary = tokio::time::timeout_at(deadline, all).await.ok().flatten();
+    stop_hub.stop();
+    report(&counts, summary, &spools);
+    Ok(())
+}
+
+/// The last line: where every reading went.
+fn report(counts: &Sampled, summary: Option<Passed>, spools: &[Arc<dyn Spool>]) {
+    let taken = counts.taken.load(Ordering::Relaxed);
+    let missed_cycles = counts.missed_cycles.load(Ordering::Relaxed);
+    let Passed { measurements, messages, kept_back } = summary.unwrap_or_default();
+    // The first spool is the uplink's, where there is one; a dashboard's comes after it.
+    let state = spools.first().map(|spool| spool.state()).unwrap_or_default();
+    let undelivered = state.queued + state.dropped;
+    let delivered = state.last.saturating_sub(undelivered);
+    let not_passed = taken.saturating_sub(measurements);
+    tracing::info!(
+        taken,
+        missed_cycles,
+        not_passed,
+        kept_back,
+        messages,
+        delivered,
+        not_delivered = undelivered,
+        "Stopped: {taken} readings and faults taken, {kept_back} kept back by filters, {messages} messages, \
+         {delivered} delivered with health and notices, {undelivered} not delivered."
+    );
+}
+
+/// Where the readings come from.
+struct Sources {
+    buses: Vec<Bus>,
+    replays: Vec<Replay>,
+}
+
+impl Sources {
+    fn open(pipeline: &Pipeline, w1_root: &Path) -> Result<Sources, LiveError> {
+        // Sensors of one bus and one interval make one cycle; buses run beside each other.
+        let mut buses: BTreeMap<(Option<PathBuf>, Duration), Vec<BusSensor>> = BTreeMap::new();
+        let mut replays: BTreeMap<(PathBuf, u64), Replay> = BTreeMap::new();
+        for (series, sensor) in (0_u32..).zip(&pipeline.sensors) {
+            match &sensor.driver {
+                Driver::Ds18b20 { id, interval } => {
+                    let driver = BusDriver::W1(W1Sensor::new(w1_root, *id));
+                    let bus = buses.entry((Some(bus_of(w1_root, *id)), *interval)).or_default();
+                    bus.push(BusSensor { series, driver });
+                }
+                Driver::Simulated { settings, interval } => {
+                    let driver = BusDriver::Simulated(Box::new(Simulated::new(settings.clone())));
+                    buses.entry((None, *interval)).or_default().push(BusSensor { series, driver });
+                }
+                Driver::Replay { file, column, speed } => {
+                    let replay = match replays.entry((file.clone(), speed.to_bits())) {
+                        std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                        std::collections::btree_map::Entry::Vacant(new) => {
+                            new.insert(open_replay(&sensor.name, file, *speed)?)
+                        }
+                    };
+                    let names = &replay.recording.names;
+                    let Some(number) = names.iter().position(|name| name == column) else {
+                        return Err(LiveError::NotRecorded {
+                            sensor: sensor.name.to_string(),
+                            file: file.clone(),
+                            column: column.clone(),
+                            known: names.clone(),
+                        });
+                    };
+                    if let Some(of_name) = replay.series.get_mut(number) {
+                        of_name.push(series);
+                    }
+                }
+            }
+        }
+        let buses = buses.into_iter().map(|((_, interval), sensors)| Bus { interval, sensors });
+        Ok(Sources { buses: buses.collect(), replays: replays.into_values().collect() })
+    }
+
+    fn spawn(
+        self,
+        tasks: &mut JoinSet<()>,
+        inputs: &mpsc::Sender<Input>,
+        counts: &Arc<Sampled>,
+        stop: &Stop,
+    ) {
+        for bus in self.buses {
+            tasks.spawn(sample(bus, inputs.clone(), counts.clone(), stop.clone()));
+        }
+        for replay in self.replays {
+            tasks.spawn(replay.play(inputs.clone(), counts.clone(), stop.clone()));
+        }
+    }
+}
+
+fn open_replay(sensor: &str, file: &Path, speed: f64) -> Result<Replay, LiveError> {
+    let failed = |source| LiveError::Recording {
+        sensor: sensor.to_owned(),
+        file: file.to_path_buf(),
+        source,
+    };
+    let input = std::fs::File::open(file).map_err(|e| failed(RecordingError::Read(e)))?;
+    let recording = recording::read(io::BufReader::new(input)).map_err(failed)?;
+    let series = vec![Vec::new(); recording.names.len()];
+    Ok(Replay { recording, series, speed })
+}
+
+fn open_outputs(pipeline: &Pipeline) -> Result<(AlarmOutputs, Vec<Box<dyn Pin>>), PinError> {
+    let mut alarms = AlarmOutputs::default();
+    let mut status = Vec::new();
+    for output in &pipeline.outputs {
+        let settings = PinSettings {
+            gpio: output.gpio,
+            active_low: output.active_low,
+            simulate: output.simulate,
+        };
+        let pin = open(settings)?;
+        match &output.shows {
+            Shows::Status => status.push(pin),
+            Shows::Alarm(name) => {
+                if let Some(stage) = pipeline.stages.iter().position(|stage| stage.name == *name) {
+                    alarms.add(stage, pin);
+                }
+            }
+        }
+    }
+    Ok((alarms, status))
+}
+
+/// The uplink of the file first, then the one to the hub inside this process: the same code, over loopback.
+fn uplinks(
+    pipeline: &Pipeline,
+    series: &[Series],
+    dashboard: Option<&TcpListener>,
+) -> Result<Vec<WebSocketUplink>, LiveError> {
+    let mut targets = Vec::new();
+    if let Some(uplink) = &pipeline.uplink {
+        let token = match &uplink.token_file {
+            Some(file) => {
+                let failed = |source| LiveError::Token { file: file.clone(), source };
+                Some(read_token(file).map_err(failed)?)
+            }
+            None => None,
+        };
+        targets.push((uplink.endpoint.clone(), token));
+    }
+    if let Some(listener) = dashboard {
+        let mut address = listener.local_addr()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        targets.extend(
+            Endpoint::parse(&format!("ws://{address}/uplink")).map(|endpoint| (endpoint, None)),
+        );
+    }
+    let uplinks = targets.into_iter().map(|(endpoint, token)| {
+        let spool = Arc::new(MemorySpool::new(MEMORY_BYTES));
+        let connect = Connect::new(&pipeline.device, spool.stream(), series);
+        WebSocketUplink { endpoint, token, connect, spool }
+    });
+    Ok(uplinks.collect())
+}
+
+/// What the chain thread has passed on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    measurements: u64,
+    messages: u64,
+    kept_back: u64,
+}
+
+/// Where the chain's outcomes go.
+struct Sink {
+    stages: Vec<Arc<str>>,
+    series: Arc<[Series]>,
+    spools: Vec<Arc<dyn Spool>>,
+    outputs: AlarmOutputs,
+}
+
+impl Sink {
+    fn new(
+        pipeline: &Pipeline,
+        series: Arc<[Series]>,
+        spools: Vec<Arc<dyn Spool>>,
+        outputs: AlarmOutputs,
+    ) -> Self {
+        let stages = pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect();
+        Sink { stages, series, spools, outputs }
+    }
+
+    fn take(&mut self, outcome: Outcome) -> u64 {
+        for (stage, alarm) in &outcome.alarms {
+            self.outputs.show(*stage, alarm);
+        }
+        let bodies = outcome.into_bodies(&self.stages, &self.series);
+        let count = bodies.len() as u64;
+        for spool in &self.spools {
+            spool.append(bodies.clone());
+        }
+        count
+    }
+}
+
+/// Runs the chain on a thread of its own until all senders are gone and the queue is empty.
+fn spawn_chain(
+    mut chain: Chain,
+    mut inputs: mpsc::Receiver<Input>,
+    mut sink: Sink,
+    traps: Arc<AtomicU64>,
+) -> io::Result<tokio::sync::oneshot::Receiver<Passed>> {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("chain".to_owned()).stack_size(CHAIN_STACK);
+    thread.spawn(move || {
+        let mut passed = Passed::default();
+        while let Some(input) = inputs.blocking_recv() {
+            let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
+            let outcome = chain.pass(input);
+            passed.measurements += measured;
+            passed.kept_back += measured.saturating_sub(outcome.batch.len() as u64);
+            passed.messages += sink.take(outcome);
+            traps.store(chain.traps(), Ordering::Relaxed);
+        }
+        chain.log_counters();
+        // Nobody waits any more when the stop took too long.
+        let _late = ended.send(passed);
+    })?;
+    Ok(end)
+}
+
+/// Feeds the time to the chain. A tick that finds the queue full is left out: the next one says the same later.
+async fn tick(inputs: mpsc::Sender<Input>, mut stop: Stop) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.wait() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(mpsc::error::TrySendError::Closed(_)) =
+            inputs.try_send(Input::Tick(Timestamp::now()))
+        {
+            return;
+        }
+    }
+}
+
+/// Tells each hub how the device is.
+struct Health {
+    begun: Instant,
+    counts: Arc<Sampled>,
+    traps: Arc<AtomicU64>,
+    spools: Vec<Arc<dyn Spool>>,
+}
+
+impl Health {
+    async fn tell(self, mut stop: Stop) {
+        let mut wait = FIRST_HEALTH;
+        loop {
+            tokio::select! {
+                () = stop.wait() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = HEALTH;
+            for spool in &self.spools {
+                let state = spool.state();
+                spool.append(vec![Body::Health {
+                    time: Timestamp::now().to_string().into(),
+                    uptime_secs: self.begun.elapsed().as_secs(),
+                    queued: state.queued,
+                    dropped: state.dropped,
+                    missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
+                    plugin_traps: self.traps.load(Ordering::Relaxed),
+                }]);
+            }
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub async fn interrupted() -> io::Result<()> {
+    Signals::new()?.wait(None).await;
+    Ok(())
+}
+
+/// What ends a run.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(&mut self, duration: Option<Duration>) -> &'static str {
+        let end = tokio::time::sleep(duration.unwrap_or_default());
+        tokio::select! {
+            _ = self.interrupt.recv() => "interrupted",
+            _ = self.terminate.recv() => "terminated",
+            () = end, if duration.is_some() => "its duration is over",
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! From a TOML file to a checked [`Pipeline`], and from that to a running chain.
+
+mod chain;
+mod check;
+mod keys;
+mod live;
+mod problems;
+mod replay;
+mod settings;
+mod stage;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use chain::{Chain, Outcome, StartError};
+pub use check::{check, load};
+pub use live::{LiveError, LiveOptions, interrupted, run};
+pub use problems::{Problem, Problems};
+pub use replay::{Naming, ReplayError, replay};
+
+use crate::plugin::{Limits, PluginFile};
+use crate::sensor::{RomId, SimulatedSettings};
+use crate::uplink::Endpoint;
+
+/// A pipeline file that cannot be wrong any more.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The device's name on the wire.
+    pub device: String,
+    /// At least one, with different names.
+    pub sensors: Vec<Sensor>,
+    /// In the order in which they run.
+    pub stages: Vec<Stage>,
+    /// Lamps, relays, buzzers.
+    pub outputs: Vec<Output>,
+    /// The way out.
+    pub uplink: Option<Uplink>,
+    /// Where a hub inside this process listens.
+    pub dashboard: Option<SocketAddr>,
+}
+
+/// One thermometer.
+#[derive(Debug)]
+pub struct Sensor {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What reads it.
+    pub driver: Driver,
+}
+
+/// What reads a sensor.
+#[derive(Debug)]
+pub enum Driver {
+    /// The kernel's.
+    Ds18b20 {
+        /// Its address.
+        id: RomId,
+        /// From one conversion to the next.
+        interval: Duration,
+    },
+    /// A simulation.
+    Simulated {
+        /// How it behaves.
+        settings: SimulatedSettings,
+        /// From one reading to the next.
+        interval: Duration,
+    },
+    /// A recording.
+    Replay {
+        /// The CSV file.
+        file: PathBuf,
+        /// The sensor's name in the file.
+        column: String,
+        /// How many times faster than recorded.
+        speed: f64,
+    },
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct Stage {
+    /// Its name, which is also the name of the alarms that it raises.
+    pub name: String,
+    /// Its plugin.
+    pub plugin: Arc<PluginFile>,
+    /// Positions in [`Pipeline::sensors`] of those that it is given.
+    pub sensors: Vec<usize>,
+    /// What happens when the plugin traps.
+    pub on_trap: OnTrap,
+    /// What the plugin may use.
+    pub limits: Limits,
+    /// A JSON object, checked against the plugin's manifest.
+    pub settings: String,
+}
+
+/// What happens to a stage whose plugin trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTrap {
+    /// It goes on in a fresh instance; what the trap held becomes faults.
+    Restart,
+    /// It is left out from then on: readings pass it as uncertain.
+    Bypass,
+    /// It is closed from then on: readings become faults.
+    Stop,
+}
+
+/// One GPIO pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// BCM number.
+    pub gpio: u8,
+    /// What it shows.
+    pub shows: Shows,
+    /// Whether on is a low level, as for many relay boards.
+    pub active_low: bool,
+    /// Whether changes are only logged.
+    pub simulate: bool,
+}
+
+/// What a pin shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// On while an alarm of this stage is active, for any sensor.
+    Alarm(String),
+    /// On while the uplink is connected, blinking while it is not.
+    Status,
+}
+
+/// The way out.
+#[derive(Debug)]
+pub struct Uplink {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// The file whose first line is sent as a bearer token.
+    pub token_file: Option<PathBuf>,
+}

@@ -1,0 +1,66 @@
+//! Where an uplink goes, and what it shows at the door.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// A WebSocket address that can be connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    uri: Uri,
+}
+
+impl Endpoint {
+    /// Reads `ws://host[:port][/path]` or `wss://…`.
+    pub fn parse(text: &str) -> Option<Endpoint> {
+        let uri: Uri = text.parse().ok()?;
+        let known = matches!(uri.scheme_str(), Some("ws" | "wss"));
+        // A name and password in the address would end up in logs: tokens have a file of their own.
+        let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        (known && plain && uri.host().is_some_and(|host| !host.is_empty()))
+            .then_some(Endpoint { uri })
+    }
+
+    /// The address.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+/// The first line of a token file.
+pub fn read_token(file: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(file)?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its first line must be the token: printable ASCII without spaces",
+        ));
+    }
+    Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn websocket_addresses_are_accepted_and_others_not() {
+        for text in ["ws://localhost:8080", "wss://hub.example/uplink", "ws://[::1]:9000/x?y=z"] {
+            assert!(Endpoint::parse(text).is_some(), "{text}");
+        }
+        for text in
+            ["", "localhost:8080", "http://hub", "ws://", "ws://user:secret@hub/", "ws://:80"]
+        {
+            assert!(Endpoint::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One connection: what is sent, what is acked, and how its end is noticed.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
+
+use super::websocket::{Socket, WebSocketUplink};
+use super::wire::{Body, HubMessage, to_json};
+use crate::spool::Stored;
+use crate::stop::Stop;
+
+/// A link is asked for a sign of life so often…
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// …and given up when there was none for so long: two pings without an answer, noticed within 35 s.
+const SILENCE: Duration = Duration::from_secs(32);
+/// Most messages in one frame.
+const FRAME_MESSAGES: usize = 128;
+/// Most messages that are sent and not yet acked.
+const WINDOW: u64 = 1_024;
+/// Longest time for one write: a hub that takes nothing for so long is as good as gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// What is left when the process stops is delivered for at most this long.
+const LAST_DELIVERY: Duration = Duration::from_secs(1);
+/// A close is answered within this, or not waited for.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(200);
+
+/// What the server understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One message a frame, and nothing comes back.
+    Plain,
+    /// Arrays, acks and commands.
+    Weir,
+}
+
+impl Form {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Form::Plain => "plain",
+            Form::Weir => super::wire::PROTOCOL,
+        }
+    }
+}
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// The process stops.
+    Stopped,
+    /// The peer or the network is gone.
+    Lost(String),
+}
+
+/// Delivers over one connection until it ends.
+pub(super) async fn deliver(
+    socket: Socket,
+    form: Form,
+    uplink: &WebSocketUplink,
+    stop: &mut Stop,
+) -> Ended {
+    let mut session = Session { socket, form, uplink, sent: 0, acked: 0, heard: Instant::now() };
+    match session.run(stop).await {
+        Ok(()) => {
+            session.close().await;
+            Ended::Stopped
+        }
+        Err(why) => Ended::Lost(why),
+    }
+}
+
+struct Session<'u> {
+    socket: Socket,
+    form: Form,
+    uplink: &'u WebSocketUplink,
+    sent: u64,
+    acked: u64,
+    heard: Instant,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
+        self.write(vec![Message::text(to_json(&self.uplink.connect))]).await?;
+        let mut appended = self.uplink.spool.appended();
+        let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut last_delivery: Option<Instant> = None;
+        loop {
+            self.send_waiting().await?;
+            if last_delivery.is_some() && self.uplink.spool.state().queued == 0 {
+                return Ok(());
+            }
+            tokio::select! {
+                () = stop.wait(), if last_delivery.is_none() => {
+                    last_delivery = Some(Instant::now() + LAST_DELIVERY);
+                }
+                () = tokio::time::sleep_until(last_delivery.unwrap_or_else(Instant::now)), if last_delivery.is_some() => {
+                    return Ok(());
+                }
+                changed = appended.changed() => changed.map_err(|e| e.to_string())?,
+                incoming = self.socket.next() => match incoming {
+                    Some(Ok(message)) => self.hear(message)?,
+                    Some(Err(error)) => return Err(error.to_string()),
+                    None => return Err("the hub closed the connection".to_owned()),
+                },
+                _ = pings.tick() => self.ping().await?,
+            }
+        }
+    }
+
+    /// Sends what the spool holds, as far as the window allows.
+    async fn send_waiting(&mut self) -> Result<(), String> {
+        loop {
+            let window = match self.form {
+                Form::Plain => WINDOW,
+                Form::Weir => WINDOW.saturating_sub(self.sent.saturating_sub(self.acked)),
+            };
+            let most = FRAME_MESSAGES.min(usize::try_from(window).unwrap_or(FRAME_MESSAGES));
+            let waiting = self.uplink.spool.read(self.sent, most);
+            let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(()) };
+            if self.acked == 0 {
+                // What came before this stream's first message here was acked in an earlier connection.
+                self.acked = waiting.first().map_or(0, |stored| stored.seq.saturating_sub(1));
+            }
+            match self.form {
+                Form::Plain => {
+                    let frames =
+                        waiting.iter().map(|stored| Message::text(stored.json.as_ref())).collect();
+                    self.write(frames).await?;
+                    // Nobody acks: what the socket took is delivered, as far as can be known.
+                    self.uplink.spool.ack(last);
+                    self.acked = last;
+                }
+                Form::Weir => self.write(vec![Message::text(array(&waiting))]).await?,
+            }
+            self.sent = last;
+        }
+    }
+
+    async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
+        let all = async {
+            for frame in frames {
+                self.socket.feed(frame).await?;
+            }
+            self.socket.flush().await
+        };
+        match timeout(WRITE_DEADLINE, all).await {
+            Ok(written) => written.map_err(|e| e.to_string()),
+            Err(_) => Err(format!("the hub took nothing for {WRITE_DEADLINE:?}")),
+        }
+    }
+
+    fn hear(&mut self, message: Message) -> Result<(), String> {
+        self.heard = Instant::now();
+        let text = match message {
+            Message::Text(text) if self.form == Form::Weir => text,
+            Message::Close(Some(CloseFrame { code, reason })) => {
+                return Err(format!(
+                    "the hub closed the connection: {code} {}",
+                    reason.escape_debug()
+                ));
+            }
+            Message::Close(None) => return Err("the hub closed the connection".to_owned()),
+            // A plain server may say what it likes.
+            _ => return Ok(()),
+        };
+        match serde_json::from_str(&text) {
+            Ok(HubMessage::Ack { seq }) if seq <= self.uplink.spool.state().last => {
+                self.acked = self.acked.max(seq);
+                self.sent = self.sent.max(seq);
+                self.uplink.spool.ack(seq);
+            }
+            Ok(HubMessage::Ack { seq }) => {
+                return Err(format!("the hub acked {seq}, which was never sent"));
+            }
+            Ok(HubMessage::Command { id, command }) => {
+                let reason = format!("unknown command `{}`", command.escape_debug());
+                tracing::warn!("The hub sent a command that this version does not know: {reason}.");
+                let result = Body::Result { id, status: "failed".into(), reason: Some(reason) };
+                self.uplink.spool.append(vec![result]);
+            }
+            Err(error) => {
+                tracing::warn!("The hub sent a message that is not of the wire: {error}.")
+            }
+        }
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> Result<(), String> {
+        let silent = self.heard.elapsed();
+        if silent >= SILENCE {
+            return Err(format!("no sign of life for {} s", silent.as_secs()));
+        }
+        self.write(vec![Message::Ping(Bytes::new())]).await
+    }
+
+    async fn close(&mut self) {
+        let reason = CloseFrame { code: CloseCode::Away, reason: "stopping".into() };
+        let closing = async {
+            self.socket.close(Some(reason)).await?;
+            while let Some(message) = self.socket.next().await {
+                message?;
+            }
+            Ok::<(), tokio_tungstenite::tungstenite::Error>(())
+        };
+        if let Ok(Err(error)) = timeout(CLOSE_DEADLINE, closing).await {
+            tracing::debug!("The connection did not close in order: {error}.");
+        }
+    }
+}
+
+fn array(messages: &[Stored]) -> String {
+    let mut text =
+        String::with_capacity(messages.iter().map(|m| m.json.len() + 1).sum::<usize>() + 2);
+    for (position, message) in messages.iter().enumerate() {
+        text.push(if position == 0 { '[' } else { ',' });
+        text.push_str(&message.json);
+    }
+    text.push(']');
+    text
+}

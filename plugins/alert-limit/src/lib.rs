@@ -1,0 +1,186 @@
+//! `alert-limit`: alarms above and below limits, and when no good reading comes.
+
+mod delay;
+
+use serde::{Deserialize, Serialize};
+use weir_plugin::{
+    Alarm, AlarmState, Alarms, Alert, Choice, Duration, Quality, Reading, SeriesInfo, Settings,
+    Severity,
+};
+
+pub use delay::{Change, Delays, Watch};
+
+/// The alert.
+pub struct Limit {
+    settings: LimitSettings,
+    severity: Severity,
+    delays: Delays,
+    missing_delays: Delays,
+}
+
+/// The parameters.
+#[derive(Deserialize, Settings)]
+pub struct LimitSettings {
+    /// Alarm when the value is above this.
+    #[setting(unit = "celsius")]
+    above: Option<f64>,
+    /// Alarm when the value is below this.
+    #[setting(unit = "celsius")]
+    below: Option<f64>,
+    /// How far the value must come back from the limit before the alarm can clear, so that it does not flutter.
+    #[setting(default = 0.0, min = 0.0, unit = "celsius")]
+    deadband: f64,
+    /// How long the value must stay beyond the limit before the alarm becomes active.
+    #[setting(default = "0s")]
+    on_delay: Duration,
+    /// How long the value must stay back before the alarm clears.
+    #[setting(default = "0s")]
+    off_delay: Duration,
+    /// How often an active alarm is sent again; never when not given.
+    repeat: Option<Duration>,
+    /// How urgent the alarm is.
+    #[setting(default = "warning")]
+    severity: Urgency,
+    /// Alarm when there was no good reading of a sensor for so long; never when not given.
+    on_missing: Option<Duration>,
+}
+
+/// How urgent an alarm is, as the pipeline file says it.
+#[derive(Clone, Copy, Debug, Deserialize, Choice)]
+#[serde(rename_all = "kebab-case")]
+pub enum Urgency {
+    /// Good to know.
+    Info,
+    /// Look at it today.
+    Warning,
+    /// Act now.
+    Critical,
+}
+
+/// What is remembered of one sensor.
+#[derive(Default, Serialize, Deserialize)]
+pub struct SensorState {
+    above: Watch,
+    below: Watch,
+    missing: Watch,
+    last_value: Option<f64>,
+    last_good: Option<u64>,
+}
+
+impl Alert for Limit {
+    type Settings = LimitSettings;
+    type Sensor = SensorState;
+
+    fn new(settings: LimitSettings, _series: &[SeriesInfo]) -> Result<Self, String> {
+        if settings.above.is_none() && settings.below.is_none() && settings.on_missing.is_none() {
+            return Err("nothing to watch: give at least one of `above`, `below` and `on_missing`"
+                .to_owned());
+        }
+        if let (Some(above), Some(below)) = (settings.above, settings.below)
+            && below >= above
+        {
+            return Err(format!(
+                "`below` is {below} and `above` is {above}: `below` must be the smaller one, or every value is an alarm"
+            ));
+        }
+        let repeat = settings.repeat.map_or(u64::MAX, |repeat| repeat.nanos);
+        if repeat == 0 {
+            return Err("`repeat` is 0s: it must be longer, or be left out".to_owned());
+        }
+        let severity = match settings.severity {
+            Urgency::Info => Severity::Info,
+            Urgency::Warning => Severity::Warning,
+            Urgency::Critical => Severity::Critical,
+        };
+        let delays = Delays { on: settings.on_delay.nanos, off: settings.off_delay.nanos, repeat };
+        let missing_delays =
+            Delays { on: settings.on_missing.map_or(u64::MAX, |d| d.nanos), off: 0, repeat };
+        Ok(Limit { settings, severity, delays, missing_delays })
+    }
+
+    fn apply(&mut self, sensor: &mut SensorState, reading: Reading, alarms: &mut Alarms) {
+        let Reading { series, time, value, quality } = reading;
+        sensor.last_value = Some(value);
+        let deadband = self.settings.deadband;
+        if let Some(limit) = self.settings.above {
+            let back = if sensor.above.is_active() { limit - deadband } else { limit };
+            let change = sensor.above.observe(time, value > back, self.delays);
+            self.report(alarms, change, series, "above", Some(value), Some(limit));
+        }
+        if let Some(limit) = self.settings.below {
+            let back = if sensor.below.is_active() { limit + deadband } else { limit };
+            let change = sensor.below.observe(time, value < back, self.delays);
+            self.report(alarms, change, series, "below", Some(value), Some(limit));
+        }
+        self.watch_missing(sensor, series, time, quality == Quality::Good, alarms);
+    }
+
+    fn tick(&mut self, sensor: &mut SensorState, series: u32, now: u64, alarms: &mut Alarms) {
+        if let Some(limit) = self.settings.above {
+            let change = sensor.above.pass_time(now, self.delays);
+            self.report(alarms, change, series, "above", sensor.last_value, Some(limit));
+        }
+        if let Some(limit) = self.settings.below {
+            let change = sensor.below.pass_time(now, self.delays);
+            self.report(alarms, change, series, "below", sensor.last_value, Some(limit));
+        }
+        self.watch_missing(sensor, series, now, false, alarms);
+    }
+}
+
+impl Limit {
+    /// The wait begins with the last good reading, or with the first sign of time when there was none yet.
+    fn watch_missing(
+        &self,
+        sensor: &mut SensorState,
+        series: u32,
+        now: u64,
+        good: bool,
+        alarms: &mut Alarms,
+    ) {
+        if self.settings.on_missing.is_none() {
+            return;
+        }
+        let since = *sensor.last_good.get_or_insert(now);
+        sensor.missing.observe_since(since);
+        let mut change = sensor.missing.pass_time(now, self.missing_delays);
+        if good {
+            sensor.last_good = Some(now);
+            // A gap that was long enough is told even when its end is the first that is seen of it.
+            self.report(alarms, change, series, "missing", None, None);
+            change = sensor.missing.observe(now, false, self.missing_delays);
+        }
+        self.report(alarms, change, series, "missing", None, None);
+    }
+
+    fn report(
+        &self,
+        alarms: &mut Alarms,
+        change: Option<Change>,
+        series: u32,
+        condition: &str,
+        value: Option<f64>,
+        limit: Option<f64>,
+    ) {
+        let Some(change) = change else { return };
+        let (state, time) = match change {
+            Change::Active(time) | Change::StillActive(time) => (AlarmState::Active, time),
+            Change::Cleared(time) => (AlarmState::Cleared, time),
+        };
+        let severity = self.severity;
+        alarms.push(Alarm {
+            series,
+            time,
+            condition: condition.to_owned(),
+            state,
+            severity,
+            value,
+            limit,
+        });
+    }
+}
+
+weir_plugin::export!(alert: Limit);
+
+#[cfg(test)]
+mod tests;
