@@ -17,7 +17,7 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
         println!(
-            "{}: good: {} sensors, {} stages, {} outputs",
+            "{}: good (sensors: {}, stages: {}, outputs: {})",
             self.file.display(),
             pipeline.sensors.len(),
             pipeline.stages.len(),

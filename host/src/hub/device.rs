@@ -101,10 +101,10 @@ impl Connection<'_> {
                     }
                 }
                 _ = pings.tick() => {
-                    if self.heard.elapsed() >= SILENCE {
-                        return Err(format!("no sign of life for {} s", self.heard.elapsed().as_secs()));
-                    }
                     self.send(Message::Ping(Default::default())).await?;
+                }
+                () = tokio::time::sleep_until(self.heard + SILENCE) => {
+                    return Err(format!("no sign of life for {} s", SILENCE.as_secs()));
                 }
                 () = tokio::time::sleep_until(begun + CONNECT_DEADLINE), if self.name.is_none() => {
                     return Err(format!("it did not send `connect` within {CONNECT_DEADLINE:?}"));

@@ -2,6 +2,7 @@
 
 mod api;
 mod device;
+mod known;
 mod live;
 mod page;
 mod state;

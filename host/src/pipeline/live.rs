@@ -1,9 +1,8 @@
 //! A pipeline on real time: sensors → chain thread → spools → uplinks, and outputs and a hub beside it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,16 +11,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::chain::{Chain, Outcome, StartError};
-use super::{Driver, Pipeline, Shows};
+use super::chain::{Chain, StartError};
+use super::sink::{Passed, Sink, spawn_chain};
+use super::sources::Sources;
+use super::{Pipeline, Shows};
 use crate::hub;
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open, show_status};
 use crate::plugin::{CompileError, Engine};
 use crate::reading::{Input, Series, Timestamp};
-use crate::sensor::recording::{self, RecordingError};
-use crate::sensor::{
-    Bus, BusDriver, BusSensor, Replay, Sampled, Simulated, W1Sensor, bus_of, sample,
-};
+use crate::sensor::Sampled;
+use crate::sensor::recording::RecordingError;
 use crate::spool::{MEMORY_BYTES, MemorySpool, Spool};
 use crate::stop::{self, Stop};
 use crate::uplink::wire::{Body, Connect};
@@ -34,8 +33,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the device tells how it is, and when it does so first.
 const HEALTH: Duration = Duration::from_secs(60);
 const FIRST_HEALTH: Duration = Duration::from_secs(5);
-/// Stack of the chain thread: wasm's own limit, and room for the host's frames.
-const CHAIN_STACK: usize = 1 << 20;
 /// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
 const STOP_DEADLINE: Duration = Duration::from_millis(1_600);
 
@@ -143,14 +140,15 @@ pub async fn run(
     }
 
     let counts = Arc::new(Sampled::default());
-    let traps = Arc::new(AtomicU64::new(0));
     let (inputs, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
     let sink = Sink::new(&pipeline, series.clone(), spools.clone(), alarm_outputs);
-    let chain_thread = spawn_chain(chain, chain_inputs, sink, traps.clone())?;
+    let passed = Arc::new(Passed::default());
+    let chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())?;
     let mut sensor_tasks = JoinSet::new();
     sources.spawn(&mut sensor_tasks, &inputs, &counts, &sensors_stopped);
     sensor_tasks.spawn(tick(inputs, sensors_stopped));
-    let health = Health { begun, counts: counts.clone(), traps, spools: spools.clone() };
+    let health =
+        Health { begun, counts: counts.clone(), passed: passed.clone(), spools: spools.clone() };
     uplink_tasks.spawn(health.tell(uplinks_stopped));
     tracing::info!(
         device = pipeline.device,
@@ -167,115 +165,44 @@ pub async fn run(
     let all = async {
         while sensor_tasks.join_next().await.is_some() {}
         // With its last sender gone the chain ends when its queue is empty.
-        let summary = chain_thread.await.ok();
+        drop(chain_end.await);
         stop_uplinks.stop();
         while uplink_tasks.join_next().await.is_some() {}
         while status_tasks.join_next().await.is_some() {}
-        summary
     };
-    let summary = tokio::time::timeout_at(deadline, all).await.ok().flatten();
+    if tokio::time::timeout_at(deadline, all).await.is_err() {
+        tracing::warn!("Not everything ended within {STOP_DEADLINE:?}.");
+    }
     stop_hub.stop();
-    report(&counts, summary, &spools);
+    report(&counts, &passed, &spools);
     Ok(())
 }
 
-/// The last line: where every reading went.
-fn report(counts: &Sampled, summary: Option<Passed>, spools: &[Arc<dyn Spool>]) {
-    let taken = counts.taken.load(Ordering::Relaxed);
-    let missed_cycles = counts.missed_cycles.load(Ordering::Relaxed);
-    let Passed { measurements, messages, kept_back } = summary.unwrap_or_default();
-    // The first spool is the uplink's, where there is one; a dashboard's comes after it.
-    let state = spools.first().map(|spool| spool.state()).unwrap_or_default();
-    let undelivered = state.queued + state.dropped;
-    let delivered = state.last.saturating_sub(undelivered);
-    let not_passed = taken.saturating_sub(measurements);
+/// The last line: where every reading went. With two uplinks each message counts for both.
+fn report(counts: &Sampled, passed: &Passed, spools: &[Arc<dyn Spool>]) {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (mut delivered, mut not_delivered) = (0, 0);
+    for state in spools.iter().map(|spool| spool.state()) {
+        let undelivered = state.queued + state.dropped;
+        not_delivered += undelivered;
+        delivered += state.last.saturating_sub(undelivered);
+    }
+    let taken = count(&counts.taken);
+    let missed_cycles = count(&counts.missed_cycles);
+    // A stage that is still at work on the last ones has not handed them on.
+    let not_passed = taken.saturating_sub(count(&passed.measurements));
+    let kept_back = count(&passed.kept_back);
+    let messages = count(&passed.messages);
     tracing::info!(
         taken,
-        missed_cycles,
         not_passed,
         kept_back,
         messages,
         delivered,
-        not_delivered = undelivered,
-        "Stopped: {taken} readings and faults taken, {kept_back} kept back by filters, {messages} messages, \
-         {delivered} delivered with health and notices, {undelivered} not delivered."
+        not_delivered,
+        missed_cycles,
+        "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered."
     );
-}
-
-/// Where the readings come from.
-struct Sources {
-    buses: Vec<Bus>,
-    replays: Vec<Replay>,
-}
-
-impl Sources {
-    fn open(pipeline: &Pipeline, w1_root: &Path) -> Result<Sources, LiveError> {
-        // Sensors of one bus and one interval make one cycle; buses run beside each other.
-        let mut buses: BTreeMap<(Option<PathBuf>, Duration), Vec<BusSensor>> = BTreeMap::new();
-        let mut replays: BTreeMap<(PathBuf, u64), Replay> = BTreeMap::new();
-        for (series, sensor) in (0_u32..).zip(&pipeline.sensors) {
-            match &sensor.driver {
-                Driver::Ds18b20 { id, interval } => {
-                    let driver = BusDriver::W1(W1Sensor::new(w1_root, *id));
-                    let bus = buses.entry((Some(bus_of(w1_root, *id)), *interval)).or_default();
-                    bus.push(BusSensor { series, driver });
-                }
-                Driver::Simulated { settings, interval } => {
-                    let driver = BusDriver::Simulated(Box::new(Simulated::new(settings.clone())));
-                    buses.entry((None, *interval)).or_default().push(BusSensor { series, driver });
-                }
-                Driver::Replay { file, column, speed } => {
-                    let replay = match replays.entry((file.clone(), speed.to_bits())) {
-                        std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                        std::collections::btree_map::Entry::Vacant(new) => {
-                            new.insert(open_replay(&sensor.name, file, *speed)?)
-                        }
-                    };
-                    let names = &replay.recording.names;
-                    let Some(number) = names.iter().position(|name| name == column) else {
-                        return Err(LiveError::NotRecorded {
-                            sensor: sensor.name.to_string(),
-                            file: file.clone(),
-                            column: column.clone(),
-                            known: names.clone(),
-                        });
-                    };
-                    if let Some(of_name) = replay.series.get_mut(number) {
-                        of_name.push(series);
-                    }
-                }
-            }
-        }
-        let buses = buses.into_iter().map(|((_, interval), sensors)| Bus { interval, sensors });
-        Ok(Sources { buses: buses.collect(), replays: replays.into_values().collect() })
-    }
-
-    fn spawn(
-        self,
-        tasks: &mut JoinSet<()>,
-        inputs: &mpsc::Sender<Input>,
-        counts: &Arc<Sampled>,
-        stop: &Stop,
-    ) {
-        for bus in self.buses {
-            tasks.spawn(sample(bus, inputs.clone(), counts.clone(), stop.clone()));
-        }
-        for replay in self.replays {
-            tasks.spawn(replay.play(inputs.clone(), counts.clone(), stop.clone()));
-        }
-    }
-}
-
-fn open_replay(sensor: &str, file: &Path, speed: f64) -> Result<Replay, LiveError> {
-    let failed = |source| LiveError::Recording {
-        sensor: sensor.to_owned(),
-        file: file.to_path_buf(),
-        source,
-    };
-    let input = std::fs::File::open(file).map_err(|e| failed(RecordingError::Read(e)))?;
-    let recording = recording::read(io::BufReader::new(input)).map_err(failed)?;
-    let series = vec![Vec::new(); recording.names.len()];
-    Ok(Replay { recording, series, speed })
 }
 
 fn open_outputs(pipeline: &Pipeline) -> Result<(AlarmOutputs, Vec<Box<dyn Pin>>), PinError> {
@@ -337,72 +264,6 @@ fn uplinks(
     Ok(uplinks.collect())
 }
 
-/// What the chain thread has passed on.
-#[derive(Clone, Copy, Debug, Default)]
-struct Passed {
-    measurements: u64,
-    messages: u64,
-    kept_back: u64,
-}
-
-/// Where the chain's outcomes go.
-struct Sink {
-    stages: Vec<Arc<str>>,
-    series: Arc<[Series]>,
-    spools: Vec<Arc<dyn Spool>>,
-    outputs: AlarmOutputs,
-}
-
-impl Sink {
-    fn new(
-        pipeline: &Pipeline,
-        series: Arc<[Series]>,
-        spools: Vec<Arc<dyn Spool>>,
-        outputs: AlarmOutputs,
-    ) -> Self {
-        let stages = pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect();
-        Sink { stages, series, spools, outputs }
-    }
-
-    fn take(&mut self, outcome: Outcome) -> u64 {
-        for (stage, alarm) in &outcome.alarms {
-            self.outputs.show(*stage, alarm);
-        }
-        let bodies = outcome.into_bodies(&self.stages, &self.series);
-        let count = bodies.len() as u64;
-        for spool in &self.spools {
-            spool.append(bodies.clone());
-        }
-        count
-    }
-}
-
-/// Runs the chain on a thread of its own until all senders are gone and the queue is empty.
-fn spawn_chain(
-    mut chain: Chain,
-    mut inputs: mpsc::Receiver<Input>,
-    mut sink: Sink,
-    traps: Arc<AtomicU64>,
-) -> io::Result<tokio::sync::oneshot::Receiver<Passed>> {
-    let (ended, end) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("chain".to_owned()).stack_size(CHAIN_STACK);
-    thread.spawn(move || {
-        let mut passed = Passed::default();
-        while let Some(input) = inputs.blocking_recv() {
-            let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
-            let outcome = chain.pass(input);
-            passed.measurements += measured;
-            passed.kept_back += measured.saturating_sub(outcome.batch.len() as u64);
-            passed.messages += sink.take(outcome);
-            traps.store(chain.traps(), Ordering::Relaxed);
-        }
-        chain.log_counters();
-        // Nobody waits any more when the stop took too long.
-        let _late = ended.send(passed);
-    })?;
-    Ok(end)
-}
-
 /// Feeds the time to the chain. A tick that finds the queue full is left out: the next one says the same later.
 async fn tick(inputs: mpsc::Sender<Input>, mut stop: Stop) {
     let mut ticks = tokio::time::interval(TICK);
@@ -424,7 +285,7 @@ async fn tick(inputs: mpsc::Sender<Input>, mut stop: Stop) {
 struct Health {
     begun: Instant,
     counts: Arc<Sampled>,
-    traps: Arc<AtomicU64>,
+    passed: Arc<Passed>,
     spools: Vec<Arc<dyn Spool>>,
 }
 
@@ -445,7 +306,7 @@ impl Health {
                     queued: state.queued,
                     dropped: state.dropped,
                     missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
-                    plugin_traps: self.traps.load(Ordering::Relaxed),
+                    plugin_traps: self.passed.traps.load(Ordering::Relaxed),
                 }]);
             }
         }

@@ -7,6 +7,8 @@ mod live;
 mod problems;
 mod replay;
 mod settings;
+mod sink;
+mod sources;
 mod stage;
 
 use std::net::SocketAddr;

@@ -40,10 +40,7 @@ impl Place {
 
     fn refuse(&self, source: &mut Source<'_>, key: &str, span: &Range<usize>, allowed: &str) {
         let (key, written) = (self.key(key), source.excerpt(span));
-        source.problem(
-            span,
-            format!("stage `{}`: `{key}` is {written}: must be {allowed}", self.stage),
-        );
+        source.problem(span, format!("{}: `{key}` is {written}: must be {allowed}", self.stage));
     }
 }
 
@@ -64,7 +61,7 @@ fn check_table(
                 let (key, allowed) = (place.key(name), allowed(parameter));
                 source.problem(
                     span,
-                    format!("stage `{}`: `{key}` is missing: must be {allowed}", place.stage),
+                    format!("{}: `{key}` is missing: must be {allowed}", place.stage),
                 );
                 None
             }
@@ -80,7 +77,7 @@ fn check_table(
             let key_text = place.key(&key.get_ref().escape_debug().to_string());
             source.problem(
                 &key.span(),
-                format!("stage `{}`: unknown setting `{key_text}` (known: {known})", place.stage),
+                format!("{}: unknown setting `{key_text}` (known: {known})", place.stage),
             );
         }
     }
@@ -143,7 +140,7 @@ fn check_per_sensor(
             source.problem(
                 &sensor.span(),
                 format!(
-                    "stage `{}`: `{key}`: the stage is given no such sensor (given: {known})",
+                    "{}: `{key}`: the stage is given no such sensor (given: {known})",
                     place.stage
                 ),
             );

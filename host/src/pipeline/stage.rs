@@ -128,6 +128,10 @@ impl RunningStage {
             batch.readings = rest;
         }
         for fault in faults {
+            // The sensor's last word is a fault: what the plugin gives of its own accord is not good any more.
+            if let Some(was_good) = self.was_good.get_mut(fault.series as usize) {
+                *was_good = false;
+            }
             self.call(now, |instance| instance.fault(fault));
         }
         self.save(now);
@@ -163,10 +167,7 @@ impl RunningStage {
             return given;
         }
         let passed = match &mut self.state {
-            State::Bypassed => {
-                given.quality.fill(Quality::Uncertain.code());
-                given
-            }
+            State::Bypassed => self.doubt(given),
             State::Waiting { reason, .. } | State::Stopped(reason) => {
                 let reason = *reason;
                 self.lose(given, reason, faults)
@@ -180,16 +181,22 @@ impl RunningStage {
                     let reason = trap.reason;
                     self.trapped(now, trap);
                     match self.state {
-                        State::Bypassed => {
-                            given.quality.fill(Quality::Uncertain.code());
-                            given
-                        }
+                        State::Bypassed => self.doubt(given),
                         _ => self.lose(given, reason, faults),
                     }
                 }
             },
         };
         self.to_chain_numbers(passed)
+    }
+
+    /// Readings that a filter or a calibration should have seen and did not. An alert changes no reading, so without it
+    /// they are what they were.
+    fn doubt(&self, mut given: Readings) -> Readings {
+        if self.kind != PluginKind::Alert {
+            given.quality.fill(Quality::Uncertain.code());
+        }
+        given
     }
 
     /// What the plugin made of the readings that it was given.

@@ -33,6 +33,14 @@ pub(super) fn readings(
     if let Some(unknown) = quality.iter().find(|&&code| Quality::from_code(code).is_none()) {
         return Err(format!("it gave the quality {unknown}: must be 0 (good) or 1 (uncertain)"));
     }
+    let mut last = vec![0; series];
+    for (&number, &time) in of.iter().zip(&time) {
+        let Some(last) = last.get_mut(number as usize) else { continue };
+        if time < *last {
+            return Err(format!("its readings of series {number} go back in time"));
+        }
+        *last = time;
+    }
     finite(&value)?;
     Ok(Readings { series: of, time, value, quality })
 }

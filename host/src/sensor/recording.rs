@@ -63,25 +63,23 @@ pub enum RecordingError {
 /// Reads a recording. A row without a usable time or sensor, and one that goes back in the time of its sensor, is
 /// skipped. A value that no DS18B20 can measure becomes the fault `out-of-range`, a missing one `no-answer`,
 /// and a text that is no number `io-error`. Each such row is named in `problems`.
-pub fn read(input: impl io::Read) -> Result<Recording, RecordingError> {
-    let mut csv = csv::ReaderBuilder::new().flexible(true).has_headers(false).from_reader(input);
+pub fn read(mut input: impl io::Read) -> Result<Recording, RecordingError> {
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes).map_err(RecordingError::Read)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = (1..).zip(text.lines());
+    check_header(lines.next().map_or("", |(_, line)| line))?;
+
     let mut recording = Recording::default();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut last_of: Vec<Timestamp> = Vec::new();
-    let mut record = csv::ByteRecord::new();
-    let mut header_seen = false;
-    while csv.read_byte_record(&mut record).map_err(|e| RecordingError::Read(e.into()))? {
-        let fields: Vec<_> =
-            record.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect();
-        if !header_seen {
-            check_header(&fields)?;
-            header_seen = true;
+    for (line, row) in lines {
+        if row.trim().is_empty() {
             continue;
         }
         recording.rows_read += 1;
-        let line = record.position().map_or(0, csv::Position::line);
         let mut problem = |what: String| recording.problems.push(RowProblem { line, what });
-        let (time, name, value) = match split(&fields) {
+        let (time, name, value) = match split(row) {
             Ok(row) => row,
             Err(why) => {
                 problem(format!("{why}: skipped"));
@@ -108,30 +106,31 @@ pub fn read(input: impl io::Read) -> Result<Recording, RecordingError> {
         };
         recording.rows.push(Row { time, name: number, measurement });
     }
-    if !header_seen {
-        return Err(RecordingError::Header { found: String::new() });
-    }
     recording.rows.sort_by_key(|row| row.time);
     Ok(recording)
 }
 
-fn check_header(fields: &[String]) -> Result<(), RecordingError> {
+/// The columns of a line. Three columns of names and numbers need no more of CSV than this.
+fn columns(line: &str) -> Vec<&str> {
+    line.split(',').map(|field| field.trim().trim_matches('"')).collect()
+}
+
+fn check_header(line: &str) -> Result<(), RecordingError> {
     // A byte order mark is what spreadsheets put first.
-    let found: Vec<_> = fields.iter().map(|field| field.trim_start_matches('\u{feff}')).collect();
-    if found == HEADER {
+    if columns(line.trim_start_matches('\u{feff}')) == HEADER {
         return Ok(());
     }
-    let mut found = found.join(",");
-    if let Some((cut, _)) = found.char_indices().nth(2 * LONGEST_NAME) {
-        found.truncate(cut);
+    let mut found: String = line.chars().take(2 * LONGEST_NAME).collect();
+    if found.len() < line.len() {
         found.push('…');
     }
     Err(RecordingError::Header { found: found.escape_debug().to_string() })
 }
 
-fn split(fields: &[String]) -> Result<(Timestamp, &str, &str), String> {
-    let [time, name, value] = fields else {
-        return Err(format!("{} columns instead of 3", fields.len()));
+fn split(row: &str) -> Result<(Timestamp, &str, &str), String> {
+    let columns = columns(row);
+    let [time, name, value] = columns[..] else {
+        return Err(format!("{} columns instead of 3", columns.len()));
     };
     if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control)
     {
@@ -190,6 +189,7 @@ mod tests {
                     2026-01-01T00:00:01Z,a,4\r\n\
                     2026-01-01T00:00:03Z,a,\r\n\
                     2026-01-01T00:00:04Z,a,U\r\n\
+                    \r\n\
                     2026-01-01T00:00:05Z,a,NaN\r\n\
                     yesterday,a,4\r\n\
                     2026-01-01T00:00:06Z,a\r\n\
@@ -204,11 +204,11 @@ mod tests {
                  2026-01-01T00:00:02.000Z: skipped",
                 "4: `celsius` is empty: fault no-answer",
                 "5: `celsius` is \"U\", not a number: fault io-error",
-                "6: `celsius` is NaN, not from -55 to 125: fault out-of-range",
-                "7: `timestamp` is \"yesterday\": must be a time in UTC from 1970 on, such as \
+                "7: `celsius` is NaN, not from -55 to 125: fault out-of-range",
+                "8: `timestamp` is \"yesterday\": must be a time in UTC from 1970 on, such as \
                  2026-11-21T23:00:00Z: skipped",
-                "8: 2 columns instead of 3: skipped",
-                "9: `sensor` must be 1 to 64 printable characters: skipped",
+                "9: 2 columns instead of 3: skipped",
+                "10: `sensor` must be 1 to 64 printable characters: skipped",
             ]
         );
         assert_eq!(recording.rows.len(), 5);

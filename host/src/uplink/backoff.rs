@@ -21,7 +21,10 @@ impl Backoff {
     pub(super) fn next(&mut self) -> Duration {
         let bound = CAP.min(BASE.saturating_mul(1 << self.attempt.min(16)));
         self.attempt = self.attempt.saturating_add(1);
-        bound.mul_f64(fastrand::f64())
+        // Whole milliseconds: nobody reads more of it in a log.
+        Duration::from_millis(fastrand::u64(
+            ..=u64::try_from(bound.as_millis()).unwrap_or(u64::MAX),
+        ))
     }
 
     pub(super) fn reset(&mut self) {

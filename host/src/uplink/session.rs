@@ -103,7 +103,10 @@ impl Session<'_> {
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the hub closed the connection".to_owned()),
                 },
-                _ = pings.tick() => self.ping().await?,
+                _ = pings.tick() => self.write(vec![Message::Ping(Bytes::new())]).await?,
+                () = tokio::time::sleep_until(self.heard + SILENCE) => {
+                    return Err(format!("no sign of life for {} s", SILENCE.as_secs()));
+                }
             }
         }
     }
@@ -184,14 +187,6 @@ impl Session<'_> {
             }
         }
         Ok(())
-    }
-
-    async fn ping(&mut self) -> Result<(), String> {
-        let silent = self.heard.elapsed();
-        if silent >= SILENCE {
-            return Err(format!("no sign of life for {} s", silent.as_secs()));
-        }
-        self.write(vec![Message::Ping(Bytes::new())]).await
     }
 
     async fn close(&mut self) {

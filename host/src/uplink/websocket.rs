@@ -57,35 +57,40 @@ pub async fn run(uplink: WebSocketUplink, state: watch::Sender<LinkState>, mut s
             () = stop.wait() => return,
             connected = connect(&uplink, &mut offer) => connected,
         };
+        let hub = &uplink.endpoint;
         match connected {
             Ok((socket, form)) => {
                 let since = Instant::now();
                 state.send_replace(LinkState::Up);
-                let hub = &uplink.endpoint;
                 tracing::info!(%hub, protocol = form.name(), "Uplink connected.");
                 let ended = session::deliver(socket, form, &uplink, &mut stop).await;
                 state.send_replace(LinkState::Down);
-                match ended {
-                    Ended::Stopped => return,
-                    Ended::Lost(why) => {
-                        let queued = uplink.spool.state().queued;
-                        tracing::warn!(%hub, queued, "Uplink lost: {why}.");
-                    }
-                }
                 if since.elapsed() >= STABLE {
                     backoff.reset();
                 }
+                let Ended::Lost(why) = ended else { return };
+                let queued = uplink.spool.state().queued;
+                let retry_in = backoff.next();
+                tracing::warn!(%hub, queued, ?retry_in, "Uplink lost: {why}.");
+                wait(retry_in, &mut stop).await;
             }
             Err(why) => {
-                tracing::warn!(hub = %uplink.endpoint, attempt = backoff.attempt + 1, "Cannot connect: {why}.")
+                let attempt = backoff.attempt + 1;
+                let retry_in = backoff.next();
+                tracing::warn!(%hub, attempt, ?retry_in, "Cannot connect: {why}.");
+                wait(retry_in, &mut stop).await;
             }
         }
-        let wait = backoff.next();
-        tracing::debug!(retry_in = ?wait, "Waiting before the next connection.");
-        tokio::select! {
-            () = stop.wait() => return,
-            () = tokio::time::sleep(wait) => {}
+        if stop.is_said() {
+            return;
         }
+    }
+}
+
+async fn wait(backoff: Duration, stop: &mut Stop) {
+    tokio::select! {
+        () = stop.wait() => {}
+        () = tokio::time::sleep(backoff) => {}
     }
 }
 

@@ -1,0 +1,258 @@
+//! What the hub knows of one device: who it is, what it sent lately, which alarms are active. Bounded.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::uplink::wire::Body;
+
+/// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
+const RECENT: usize = 1_800;
+/// Most sensors of a device.
+pub(super) const SENSORS: usize = 256;
+/// Most alarms of a device; cleared ones give way first.
+const ALARMS: usize = 256;
+/// Longest name of a device, a sensor or an alarm, in characters.
+pub(super) const LONGEST_NAME: usize = 64;
+/// Most devices.
+pub(super) const DEVICES: usize = 1_000;
+
+/// Why a message is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("{what} must have 1 to 64 printable characters")]
+    Name { what: &'static str },
+    #[error("the hub has its {DEVICES} devices already")]
+    TooManyDevices,
+    #[error("a device may have {SENSORS} sensors")]
+    TooManySensors,
+    #[error("the device has not sent `connect`")]
+    NotConnected,
+}
+
+/// One device.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Device {
+    pub(super) device: String,
+    pub(super) connected: bool,
+    pub(super) changed: String,
+    pub(super) version: String,
+    pub(super) behind: Behind,
+    pub(super) lost: u64,
+    pub(super) sensors: Vec<Sensor>,
+    pub(super) alarms: Vec<Alarm>,
+    #[serde(skip)]
+    pub(super) connections: u32,
+    #[serde(skip)]
+    pub(super) stream: Option<Uuid>,
+    /// The highest number that was taken.
+    #[serde(skip)]
+    pub(super) taken: u64,
+    #[serde(skip)]
+    pub(super) counts: Counts,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Behind {
+    pub(super) queued: u64,
+    pub(super) last_received: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) readings: u64,
+    pub(super) faults: u64,
+    pub(super) repeated: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Sensor {
+    pub(super) sensor: String,
+    pub(super) id: Option<String>,
+    pub(super) unit: String,
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) recent: VecDeque<Entry>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Entry {
+    Reading { time: Box<str>, value: f64, quality: Box<str> },
+    Fault { time: Box<str>, fault: Box<str> },
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Alarm {
+    alarm: Arc<str>,
+    pub(super) sensor: Arc<str>,
+    condition: Box<str>,
+    pub(super) state: Box<str>,
+    severity: Box<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<f64>,
+    time: Box<str>,
+    since: Box<str>,
+}
+
+impl Device {
+    pub(super) fn new(device: String) -> Self {
+        Device {
+            device,
+            connected: false,
+            changed: String::new(),
+            version: String::new(),
+            behind: Behind::default(),
+            lost: 0,
+            sensors: Vec::new(),
+            alarms: Vec::new(),
+            connections: 0,
+            stream: None,
+            taken: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn without_recent(&self) -> Device {
+        let sensors = self.sensors.iter().map(|sensor| Sensor {
+            recent: VecDeque::new(),
+            sensor: sensor.sensor.clone(),
+            id: sensor.id.clone(),
+            unit: sensor.unit.clone(),
+        });
+        Device { sensors: sensors.collect(), ..self.shallow() }
+    }
+
+    fn shallow(&self) -> Device {
+        Device {
+            device: self.device.clone(),
+            changed: self.changed.clone(),
+            version: self.version.clone(),
+            behind: self.behind.clone(),
+            sensors: Vec::new(),
+            alarms: self.alarms.clone(),
+            ..*self
+        }
+    }
+
+    /// Whether a number was taken before; notes it when not. A message without a number is always new.
+    pub(super) fn has_seen(&mut self, seq: Option<u64>) -> bool {
+        let Some(seq) = seq else { return false };
+        if seq <= self.taken {
+            return true;
+        }
+        self.taken = seq;
+        false
+    }
+
+    pub(super) fn sensor(&mut self, name: &str) -> Result<&mut Sensor, Refused> {
+        let position = match self.sensors.iter().position(|known| known.sensor == name) {
+            Some(position) => position,
+            None => {
+                check_name("a sensor's name", name)?;
+                if self.sensors.len() >= SENSORS {
+                    return Err(Refused::TooManySensors);
+                }
+                let recent = VecDeque::new();
+                self.sensors.push(Sensor {
+                    sensor: name.to_owned(),
+                    id: None,
+                    unit: "celsius".to_owned(),
+                    recent,
+                });
+                self.sensors.len() - 1
+            }
+        };
+        self.sensors.get_mut(position).ok_or(Refused::TooManySensors)
+    }
+
+    pub(super) fn take(&mut self, body: &Body) -> Result<(), Refused> {
+        match body {
+            Body::Temperature { sensor, time, value, quality } => {
+                self.counts.readings += 1;
+                let entry =
+                    Entry::Reading { time: time.clone(), value: *value, quality: quality.clone() };
+                self.sensor(sensor)?.keep(entry);
+            }
+            Body::Fault { sensor, time, reason } => {
+                self.counts.faults += 1;
+                self.sensor(sensor)?
+                    .keep(Entry::Fault { time: time.clone(), fault: reason.clone() });
+            }
+            Body::Alarm { .. } => self.take_alarm(body)?,
+            Body::Dropped { from, to, .. } => {
+                self.lost = self.lost.saturating_add(to.saturating_sub(*from).saturating_add(1));
+            }
+            Body::Health { queued, .. } => self.behind.queued = *queued,
+            Body::Result { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn take_alarm(&mut self, body: &Body) -> Result<(), Refused> {
+        let Body::Alarm { alarm, sensor, condition, state, severity, value, limit, time } = body
+        else {
+            return Ok(());
+        };
+        check_name("an alarm's name", alarm)?;
+        let mut taken = Alarm {
+            alarm: alarm.clone(),
+            sensor: sensor.clone(),
+            condition: condition.clone(),
+            state: state.clone(),
+            severity: severity.clone(),
+            value: *value,
+            limit: *limit,
+            time: time.clone(),
+            since: time.clone(),
+        };
+        let same = |known: &Alarm| {
+            (&known.alarm, &known.sensor, &known.condition)
+                == (&taken.alarm, &taken.sensor, &taken.condition)
+        };
+        if let Some(position) = self.alarms.iter().position(same)
+            && let Some(known) = self.alarms.get_mut(position)
+        {
+            if known.state == taken.state {
+                // A repeat: it is active since it became so.
+                taken.since = known.since.clone();
+            }
+            *known = taken;
+            return Ok(());
+        }
+        if self.alarms.len() >= ALARMS {
+            let cleared = self.alarms.iter().position(|alarm| &*alarm.state != "active");
+            self.alarms.remove(cleared.unwrap_or(0));
+        }
+        self.alarms.push(taken);
+        Ok(())
+    }
+}
+
+impl Sensor {
+    fn keep(&mut self, entry: Entry) {
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(entry);
+    }
+}
+
+impl Entry {
+    pub(super) fn time(&self) -> &str {
+        match self {
+            Entry::Reading { time, .. } | Entry::Fault { time, .. } => time,
+        }
+    }
+}
+
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Refused> {
+    if is_name(name) { Ok(()) } else { Err(Refused::Name { what }) }
+}
+
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+}

@@ -1,0 +1,130 @@
+//! `[[stage]]`: its plugin, its sensors, its settings.
+
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use super::{CALL_DEADLINES, Checker, NAME, Unique, parse_name, place};
+use crate::pipeline::keys::{Keys, list};
+use crate::pipeline::{OnTrap, Stage, settings};
+use crate::plugin::{Limits, PluginFile, STANDARD, standard};
+
+impl<'a> Checker<'_, 'a, '_> {
+    pub(super) fn stages(
+        &mut self,
+        tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
+        sensors: &[&str],
+    ) -> Vec<Option<Stage>> {
+        let mut names = Unique::new("name");
+        let stages = tables.iter().enumerate().map(|(position, (table, span))| {
+            let keys = Keys::new(place("stage", position, table), table, span.clone());
+            self.stage(keys, sensors, &mut names)
+        });
+        stages.collect()
+    }
+
+    fn stage(&mut self, mut keys: Keys<'_, 'a>, all: &[&str], names: &mut Unique) -> Option<Stage> {
+        let name = keys.required(self.source, "name", NAME, parse_name);
+        if let Some(name) = &name {
+            names.check(self.source, &keys, &name.value, &name.span);
+        }
+        let plugin = self.plugin(&mut keys);
+        let sensors = self.stage_sensors(&mut keys, all);
+        let traps =
+            [("restart", OnTrap::Restart), ("bypass", OnTrap::Bypass), ("stop", OnTrap::Stop)];
+        let on_trap =
+            keys.choice(self.source, "on_trap", &traps).map_or(OnTrap::Restart, |at| at.value);
+        let usual = Limits::default();
+        let call_deadline =
+            keys.duration(self.source, "call_deadline", CALL_DEADLINES, usual.call_deadline);
+        let memory_bytes = keys
+            .integer(self.source, "memory_mib", 1..=1_024)
+            .and_then(|at| usize::try_from(at.value << 20).ok())
+            .unwrap_or(usual.memory_bytes);
+        let settings = self.stage_settings(&mut keys, plugin.as_deref(), &sensors, all);
+        keys.finish(self.source);
+        Some(Stage {
+            name: name?.value,
+            plugin: plugin?,
+            sensors,
+            on_trap,
+            limits: Limits { call_deadline, memory_bytes },
+            settings: settings?,
+        })
+    }
+
+    fn stage_settings(
+        &mut self,
+        keys: &mut Keys<'_, 'a>,
+        plugin: Option<&PluginFile>,
+        sensors: &[usize],
+        all: &[&str],
+    ) -> Option<String> {
+        let empty = DeTable::new();
+        let (table, span) = match keys.get("config") {
+            None => (&empty, keys.span().clone()),
+            Some(value) => match value.get_ref().as_table() {
+                Some(table) => (table, value.span()),
+                None => {
+                    keys.refuse(self.source, "config", &value.span(), "a table: [stage.config]");
+                    return None;
+                }
+            },
+        };
+        let stage = keys.place.clone();
+        let given: Vec<&str> =
+            sensors.iter().filter_map(|&sensor| all.get(sensor).copied()).collect();
+        let parameters = &plugin?.manifest.parameters;
+        Some(settings::check(self.source, &stage, table, &span, parameters, &given).to_string())
+    }
+
+    /// The positions of the sensors that a stage names; all when it names none.
+    fn stage_sensors(&mut self, keys: &mut Keys<'_, 'a>, all: &[&str]) -> Vec<usize> {
+        let Some(value) = keys.get("sensors") else { return (0..all.len()).collect() };
+        let allowed = format!("a list of sensor names (known: {})", list(all.iter().copied()));
+        let Some(array) = value.get_ref().as_array().filter(|array| !array.is_empty()) else {
+            keys.refuse(self.source, "sensors", &value.span(), allowed);
+            return Vec::new();
+        };
+        let mut positions = Vec::new();
+        for item in array.iter() {
+            let named = item.get_ref().as_str();
+            match named.and_then(|name| all.iter().position(|sensor| *sensor == name)) {
+                Some(position) if positions.contains(&position) => {
+                    keys.refuse(self.source, "sensors", &item.span(), "different names, each once");
+                }
+                Some(position) => positions.push(position),
+                None => keys.refuse(self.source, "sensors", &item.span(), &allowed),
+            }
+        }
+        positions.sort_unstable();
+        positions
+    }
+
+    fn plugin(&mut self, keys: &mut Keys<'_, 'a>) -> Option<Arc<PluginFile>> {
+        let known = list(STANDARD.iter().map(|(name, _)| *name));
+        let allowed =
+            format!("the name of a standard plugin ({known}) or the path of a .wasm file");
+        let named = keys.required(self.source, "plugin", &allowed, |text| Some(text.to_owned()))?;
+        let name = named.value;
+        if let Some(read) = self.files.get(&name) {
+            return read.clone();
+        }
+        let is_path = name.contains('/') || name.ends_with(".wasm");
+        let file = match standard(&name) {
+            Some(bytes) => PluginFile::check(bytes.into()),
+            None if is_path => PluginFile::read(&self.folder.join(&name)),
+            None => {
+                keys.refuse(self.source, "plugin", &named.span, &allowed);
+                return self.files.entry(name).or_insert(None).clone();
+            }
+        };
+        let file = file.map(Arc::new).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            let text =
+                format!("{}: plugin `{name}`: {error}{}", keys.place, cause.unwrap_or_default());
+            self.source.problem(&named.span, text);
+        });
+        self.files.entry(name).or_insert(file.ok()).clone()
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the chain's outcomes go: to the outputs at once, and as messages into each spool.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Pipeline;
+use super::chain::{Chain, Outcome};
+use crate::output::AlarmOutputs;
+use crate::reading::{Input, Series};
+use crate::spool::Spool;
+
+/// Stack of the chain thread: wasm's own limit, and room for the host's frames.
+const CHAIN_STACK: usize = 1 << 20;
+
+/// What the chain thread counts.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// Readings and faults that went into the chain.
+    pub(super) measurements: AtomicU64,
+    /// Messages that came out.
+    pub(super) messages: AtomicU64,
+    /// Readings that filters kept back.
+    pub(super) kept_back: AtomicU64,
+    /// How often plugins trapped.
+    pub(super) traps: AtomicU64,
+}
+
+/// Where the chain's outcomes go.
+pub(super) struct Sink {
+    stages: Vec<Arc<str>>,
+    series: Arc<[Series]>,
+    spools: Vec<Arc<dyn Spool>>,
+    outputs: AlarmOutputs,
+}
+
+impl Sink {
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        series: Arc<[Series]>,
+        spools: Vec<Arc<dyn Spool>>,
+        outputs: AlarmOutputs,
+    ) -> Self {
+        let stages = pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect();
+        Sink { stages, series, spools, outputs }
+    }
+
+    fn take(&mut self, outcome: Outcome) -> u64 {
+        for (stage, alarm) in &outcome.alarms {
+            self.outputs.show(*stage, alarm);
+        }
+        let bodies = outcome.into_bodies(&self.stages, &self.series);
+        let count = bodies.len() as u64;
+        for spool in &self.spools {
+            spool.append(bodies.clone());
+        }
+        count
+    }
+}
+
+/// Runs the chain on a thread of its own until all senders are gone and the queue is empty.
+pub(super) fn spawn_chain(
+    mut chain: Chain,
+    mut inputs: mpsc::Receiver<Input>,
+    mut sink: Sink,
+    passed: Arc<Passed>,
+) -> io::Result<oneshot::Receiver<()>> {
+    let (ended, end) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("chain".to_owned()).stack_size(CHAIN_STACK);
+    thread.spawn(move || {
+        while let Some(input) = inputs.blocking_recv() {
+            let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
+            let outcome = chain.pass(input);
+            let kept_back = measured.saturating_sub(outcome.batch.len() as u64);
+            let messages = sink.take(outcome);
+            passed.kept_back.fetch_add(kept_back, Ordering::Relaxed);
+            passed.messages.fetch_add(messages, Ordering::Relaxed);
+            passed.traps.store(chain.traps(), Ordering::Relaxed);
+            passed.measurements.fetch_add(measured, Ordering::Relaxed);
+        }
+        chain.log_counters();
+        // Nobody waits any more when the stop took too long.
+        let _late = ended.send(());
+    })?;
+    Ok(end)
+}

@@ -1,0 +1,247 @@
+//! The page in headless Chromium: values change, a fault shows, an alarm appears and clears, and nothing is wrong in
+//! the console. The PNGs are left in `target/page`.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, Running, W1Tree, http, pipeline, repository, weir};
+
+const PROBE: &str = "28-0316a2794dff";
+
+#[test]
+fn a_person_sees_values_faults_and_alarms() {
+    for program in ["chromium", "chromedriver"] {
+        if !Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            eprintln!(
+                "SKIPPED: there is no {program} (Debian: apt-get install chromium chromium-driver)"
+            );
+            return;
+        }
+    }
+    let tree = W1Tree::new();
+    tree.measure(PROBE, -18.5);
+    let (_folder, file) = pipeline(&format!(
+        "[device]\nname = \"cold-room\"\n\
+         [[sensor]]\nname = \"freezer\"\ndriver = \"ds18b20\"\nid = \"{PROBE}\"\ninterval = \"200ms\"\n\
+         [[stage]]\nname = \"too-warm\"\nplugin = \"alert-limit\"\nconfig = {{ above = -10.0, severity = \"critical\" }}\n\
+         [dashboard]\nlisten = \"127.0.0.1:0\"\n"
+    ));
+    let mut run = Running::start(weir(&["run", &file, "--w1-root", tree.path()]));
+    let hub = run.dashboard();
+    let browser = Browser::start();
+    browser.open(&format!("http://{hub}/"));
+
+    browser.wait("text('section.device .connection')", |text| {
+        text.contains("connected") && !text.contains("not")
+    });
+    browser.wait("text('article.sensor[data-sensor=\"freezer\"] .value')", |text| {
+        text.contains("-18.50")
+    });
+    tree.measure(PROBE, -17.0);
+    browser.wait("text('article.sensor .value')", |text| text.contains("-17.00"));
+    browser.wait("String(weir.charts)", |charts| charts == "1");
+    browser.wait("String(weir.points('cold-room', 'freezer') > 5)", |more| more == "true");
+
+    tree.measure(PROBE, 3.25);
+    browser
+        .wait("document.querySelector('li.alarm')?.dataset.state ?? ''", |state| state == "active");
+    browser.wait("text('li.alarm')", |text| text.contains("too-warm"));
+    tree.answer(PROBE, "");
+    browser.wait("text('article.sensor .fault')", |text| text.contains("no-answer"));
+    browser.picture("fault-and-alarm");
+
+    tree.measure(PROBE, -18.0);
+    browser.wait("document.querySelector('li.alarm')?.dataset.state ?? ''", |state| {
+        state == "cleared"
+    });
+    browser.wait("text('article.sensor .value')", |text| text.contains("-18.00"));
+    browser.wait("text('article.sensor .faults')", |text| text.contains("no-answer"));
+    browser.wait("String(document.querySelector('article.sensor .fault').hidden)", |hidden| {
+        hidden == "true"
+    });
+    browser.picture("cleared");
+
+    // Nothing was asked of anybody but this hub, and nobody complained.
+    let asked = browser
+        .script("return performance.getEntriesByType('resource').map((r) => new URL(r.name).host)");
+    let asked = asked.as_array().unwrap();
+    assert!(
+        asked.len() >= 4 && asked.iter().all(|host| *host == json!(hub.to_string())),
+        "{asked:?}"
+    );
+    assert_eq!(browser.console(), Vec::<String>::new());
+
+    // The hub goes: the page says so.
+    run.signal("KILL");
+    browser.wait("String(document.body.innerText)", |text| text.to_lowercase().contains("lost"));
+}
+
+#[test]
+fn a_hostile_name_is_text_and_not_markup() {
+    use tokio_tungstenite::tungstenite::{Message, connect};
+    if !Command::new("chromedriver")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        eprintln!(
+            "SKIPPED: there is no chromedriver (Debian: apt-get install chromium chromium-driver)"
+        );
+        return;
+    }
+    let mut hub = Running::start(weir(&["hub", "--listen", "127.0.0.1:0"]));
+    let address = hub.dashboard();
+    let evil = "<img src=x onerror=document.title='owned'>";
+    let (mut socket, _) = connect(format!("ws://{address}/uplink")).unwrap();
+    for message in [
+        json!({"type": "connect", "device": evil, "sensors": [{"sensor": evil, "unit": evil}]}),
+        json!({"type": "temperature", "sensor": evil, "time": "2026-01-01T00:00:00.000Z", "value": 1.5, "quality": evil}),
+        json!({"type": "fault", "sensor": evil, "time": "2026-01-01T00:00:01.000Z", "reason": evil}),
+        json!({"type": "alarm", "alarm": evil, "sensor": evil, "condition": evil, "state": "active",
+               "severity": evil, "time": "2026-01-01T00:00:01.000Z"}),
+    ] {
+        socket.send(Message::text(message.to_string())).unwrap();
+    }
+    let browser = Browser::start();
+    browser.open(&format!("http://{address}/"));
+    browser.wait("text('li.alarm')", |text| text.contains("<img"));
+    browser.wait("text('article.sensor .faults')", |text| text.contains("<img"));
+    assert_eq!(browser.script("return document.querySelectorAll('img').length"), 0);
+    assert_ne!(browser.script("return document.title"), "owned");
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+/// A headless Chromium, spoken to through chromedriver (W3C WebDriver).
+struct Browser {
+    driver: SocketAddr,
+    session: String,
+    // Dropped after the session is ended.
+    _process: Running,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    fn start() -> Browser {
+        // A free port; chromedriver does not say which one it took when asked for any.
+        let driver = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={}", driver.port()));
+        let mut process = Running::start(command);
+        process.line("started successfully");
+        let profile = tempfile::tempdir().unwrap();
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--window-size=1100,1000",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ]
+        .map(str::to_owned);
+        let capabilities = json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome",
+            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:chromeOptions": {"args": arguments},
+        }}});
+        let session = ask(driver, "POST", "/session", &capabilities)["sessionId"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        Browser { driver, session, _process: process, _profile: profile }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        ask(self.driver, method, &format!("/session/{}{path}", self.session), body)
+    }
+
+    fn open(&self, url: &str) {
+        self.ask("POST", "/url", &json!({ "url": url }));
+    }
+
+    fn script(&self, script: &str) -> Value {
+        let script =
+            format!("const text = (s) => document.querySelector(s)?.textContent ?? ''; {script}");
+        self.ask("POST", "/execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// Asks for a text until it fits.
+    fn wait(&self, expression: &str, fits: impl Fn(&str) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        let mut last = Value::Null;
+        while Instant::now() < end {
+            last = self.script(&format!("return {expression}"));
+            if last.as_str().is_some_and(&fits) {
+                return;
+            }
+            // A page has no end of its own to wait for here.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{expression} is {last}; console: {:?}", self.console());
+    }
+
+    /// What the page has written to the console since it was asked last.
+    fn console(&self) -> Vec<String> {
+        let entries = self.ask("POST", "/se/log", &json!({"type": "browser"}));
+        entries.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
+    }
+
+    fn picture(&self, name: &str) {
+        let folder = repository("target/page");
+        std::fs::create_dir_all(&folder).unwrap();
+        let png = self.ask("GET", "/screenshot", &Value::Null);
+        std::fs::write(folder.join(format!("{name}.png")), decode_base64(png.as_str().unwrap()))
+            .unwrap();
+        assert!(Path::new(&folder.join(format!("{name}.png"))).metadata().unwrap().len() > 10_000);
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.ask("DELETE", "", &Value::Null);
+        }
+    }
+}
+
+fn ask(driver: SocketAddr, method: &str, path: &str, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (head, mut reader) = http(driver, "HTTP/1.1", &format!("{method} {path}"), &body);
+    let length = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut answer = vec![0; length.unwrap_or_else(|| panic!("no length: {head}"))];
+    reader.read_exact(&mut answer).unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert!(head.contains(" 200 "), "{method} {path}: {answer}");
+    answer["value"].clone()
+}
+
+/// RFC 4648, for one picture: not worth a dependency.
+fn decode_base64(text: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0_u32, 0);
+    for letter in text.bytes().filter(|letter| *letter != b'=') {
+        bits = bits << 6 | alphabet.iter().position(|known| *known == letter).unwrap() as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}

@@ -1,0 +1,189 @@
+//! The uplink against hubs that ack, do not ack, hang, lie and come back.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
+
+use crate::support::{Live, Running, pipeline, weir};
+
+/// A hub in the hand of the test.
+struct Hub {
+    listener: TcpListener,
+}
+
+impl Hub {
+    fn new() -> Hub {
+        Hub { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The next connection, with the full form of the wire, and its first message.
+    #[expect(clippy::result_large_err, reason = "the library's type")]
+    fn accept(&self) -> (WebSocket<TcpStream>, Value) {
+        let (stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        let choose = |request: &Request, mut response: Response| {
+            assert_eq!(request.headers()["sec-websocket-protocol"], "weir.plain, weir.v1");
+            response.headers_mut().insert("sec-websocket-protocol", "weir.v1".parse().unwrap());
+            Ok(response)
+        };
+        let mut socket = accept_hdr(stream, choose).unwrap();
+        let connect = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+        (socket, connect)
+    }
+}
+
+/// The messages of the next frame.
+fn frame(socket: &mut WebSocket<TcpStream>) -> Vec<Value> {
+    loop {
+        match socket.read().unwrap() {
+            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+            Message::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn ack(socket: &mut WebSocket<TcpStream>, seq: u64) {
+    socket.send(Message::text(format!(r#"{{"type":"ack","seq":{seq}}}"#))).unwrap();
+}
+
+fn numbers(messages: &[Value]) -> Vec<u64> {
+    messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect()
+}
+
+fn run(address: SocketAddr) -> (tempfile::TempDir, Running) {
+    let (folder, file) = pipeline(&format!(
+        "[device]\nname = \"d\"\n[[sensor]]\nname = \"s\"\ndriver = \"simulated\"\ninterval = \"100ms\"\n\
+         [uplink]\nurl = \"ws://{address}\"\n"
+    ));
+    let run = Running::start(weir(&["run", &file]));
+    (folder, run)
+}
+
+#[test]
+fn what_was_not_acked_comes_again_and_what_was_acked_does_not() {
+    let hub = Hub::new();
+    let (_folder, run) = run(hub.address());
+    let (mut socket, first) = hub.accept();
+    assert_eq!((&first["type"], &first["device"]), (&"connect".into(), &"d".into()));
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        seen.extend(numbers(&frame(&mut socket)));
+    }
+    let expected: Vec<u64> = (1..=seen.len() as u64).collect();
+    assert_eq!(seen, expected);
+    ack(&mut socket, 3);
+    // The ack is read before the connection ends: a ping answered says so.
+    socket.send(Message::Ping(Default::default())).unwrap();
+    while !matches!(socket.read().unwrap(), Message::Pong(_)) {}
+    drop(socket);
+
+    let (mut socket, second) = hub.accept();
+    assert_eq!(second["stream"], first["stream"], "one stream, whatever the connection");
+    let again = frame(&mut socket);
+    assert_eq!(numbers(&again)[0], 4);
+
+    // At the end it waits for the ack of what is left, and says what was not delivered.
+    run.signal("INT");
+    let mut last = *numbers(&again).last().unwrap();
+    let begun = Instant::now();
+    socket.get_ref().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    while begun.elapsed() < Duration::from_millis(600) {
+        if let Ok(Message::Text(text)) = socket.read() {
+            let messages: Vec<Value> = serde_json::from_str(&text).unwrap();
+            last = *numbers(&messages).last().unwrap();
+        }
+    }
+    ack(&mut socket, last);
+    let (status, lines) = run.end();
+    assert!(status.success());
+    assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:?}");
+}
+
+#[test]
+fn a_hub_that_never_acks_is_counted_and_not_waited_for() {
+    let hub = Hub::new();
+    let (_folder, run) = run(hub.address());
+    let (mut socket, _) = hub.accept();
+    frame(&mut socket);
+    let begun = Instant::now();
+    run.signal("TERM");
+    let (status, lines) = run.end();
+    assert!(status.success());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let last = lines.last().unwrap();
+    assert!(last.contains(" delivered=0 ") && !last.contains(" not_delivered=0"), "{last}");
+}
+
+#[test]
+fn a_hub_that_lies_or_talks_rubbish_is_left_and_tried_again() {
+    let hub = Hub::new();
+    let (_folder, mut run) = run(hub.address());
+    let (mut socket, _) = hub.accept();
+    frame(&mut socket);
+    socket.send(Message::text("rubbish")).unwrap();
+    run.line("a message that is not of the wire");
+    ack(&mut socket, 1_000_000);
+    run.line("the hub acked 1000000, which was never sent");
+    let (mut socket, _) = hub.accept();
+    assert_eq!(numbers(&frame(&mut socket))[0], 1, "nothing was taken as delivered");
+    // A command is answered.
+    socket
+        .send(Message::text(r#"{"type":"command","id":"c1","command":"dance","arguments":{}}"#))
+        .unwrap();
+    let result = loop {
+        if let Some(result) =
+            frame(&mut socket).into_iter().find(|message| message["type"] == "result")
+        {
+            break result;
+        }
+    };
+    assert_eq!((&result["id"], &result["status"]), (&"c1".into(), &"failed".into()));
+    assert_eq!(result["reason"], "unknown command `dance`");
+    // A port that is closed, and one that hangs.
+    drop(socket);
+    drop(hub);
+    run.line("Cannot connect");
+}
+
+#[test]
+fn nothing_is_missing_and_nothing_twice_after_the_hub_was_killed() {
+    let mut hub = Running::start(weir(&["hub", "--listen", "127.0.0.1:0"]));
+    let address = hub.dashboard();
+    let (_folder, mut run) = run(address);
+    let values = |live: &mut Live| -> u64 {
+        live.message(|m| m["type"] == "temperature")["seq"].as_u64().unwrap()
+    };
+    let before = values(&mut Live::open(address));
+    hub.signal("KILL");
+    hub.end();
+    run.line("Uplink lost");
+    let mut hub = Running::start(weir(&["hub", "--listen", &address.to_string()]));
+    hub.line("A device connected");
+    let mut live = Live::open(address);
+    let (kind, snapshot) = live.next();
+    assert_eq!(kind, "snapshot");
+    let mut expected = None;
+    let mut count = 0;
+    while count < 10 {
+        let (kind, json) = live.next();
+        for message in json["messages"].as_array().into_iter().flatten() {
+            assert_eq!(kind, "messages");
+            let seq = message["seq"].as_u64().unwrap();
+            assert!(seq > before, "the acked {seq} came again");
+            assert!(expected.is_none_or(|expected| seq == expected), "{seq} after {expected:?}");
+            expected = Some(seq + 1);
+            count += 1;
+        }
+    }
+    assert_eq!(snapshot["devices"][0]["lost"], 0);
+    run.signal("INT");
+    run.end();
+}

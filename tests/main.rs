@@ -1,0 +1,23 @@
+//! Weir from outside: the binary with real sockets, files and peers, and the library's public face.
+//!
+//! Run with `cargo test --workspace`. A test that needs a program that is not here says so and is skipped.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
+
+mod bad_plugins;
+mod browser;
+mod delivery;
+mod house;
+mod live;
+mod plain_server;
+mod plugin_docs;
+mod recordings;
+mod sensors;
+mod support;
+mod wrong_pipelines;

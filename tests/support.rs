@@ -1,0 +1,240 @@
+//! What the tests share: the binary as a process, an emulated 1-Wire tree, a plain HTTP client.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest wait for anything that must happen. Generous: the machine may be busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The recordings that are not part of the repository, where they are there.
+pub fn recorded(path: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is not here", path.display());
+    None
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// The `weir` binary with its arguments.
+pub fn weir(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(arguments);
+    command
+}
+
+/// A process whose lines are read as they come. Killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    /// What was read so far.
+    pub seen: Vec<String>,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Running {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let (sender, lines) = mpsc::channel();
+        let readers: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for reader in readers {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Running { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that holds a text, and gives it.
+    pub fn line(&mut self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let wait = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(wait).unwrap_or_else(|e| {
+                panic!("no line with {text:?} ({e}); seen:\n{}", self.seen.join("\n"))
+            });
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// The address in the line `Dashboard: http://…/`.
+    pub fn dashboard(&mut self) -> SocketAddr {
+        let line = self.line("Dashboard: http://");
+        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap();
+        address.parse().unwrap()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for the end and reads what is left.
+    pub fn end(mut self) -> (ExitStatus, Vec<String>) {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it does not end; seen:\n{}", self.seen.join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let rest: Vec<String> = self.lines.iter().collect();
+        self.seen.extend(rest);
+        (status, std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A folder tree as under `/sys/bus/w1/devices`, with plain files that hold what the kernel would print.
+pub struct W1Tree {
+    folder: TempDir,
+}
+
+impl W1Tree {
+    pub fn new() -> W1Tree {
+        W1Tree { folder: TempDir::new().unwrap() }
+    }
+
+    pub fn path(&self) -> &str {
+        self.folder.path().to_str().unwrap()
+    }
+
+    /// The sensor answers with this text from now on. A reader sees the old or the new text, never half of one.
+    pub fn answer(&self, id: &str, text: &str) {
+        let folder = self.folder.path().join(id);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("next"), text).unwrap();
+        std::fs::rename(folder.join("next"), folder.join("w1_slave")).unwrap();
+    }
+
+    /// The sensor measures this from now on.
+    pub fn measure(&self, id: &str, celsius: f64) {
+        use weir::sensor::scratchpad::{genuine, print_w1_slave};
+        self.answer(id, &print_w1_slave(genuine(celsius), None));
+    }
+
+    /// The sensor is pulled out.
+    pub fn remove(&self, id: &str) {
+        std::fs::remove_dir_all(self.folder.path().join(id)).unwrap();
+    }
+}
+
+/// A folder with one pipeline file in it.
+pub fn pipeline(text: &str) -> (TempDir, String) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("pipeline.toml");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (folder, file)
+}
+
+/// One HTTP request: the head of the answer, and what follows it.
+///
+/// The hub is asked in HTTP/1.0, so that its streams come without chunks; chromedriver speaks 1.1 only.
+pub fn http(
+    address: SocketAddr,
+    version: &str,
+    request: &str,
+    body: &str,
+) -> (String, BufReader<TcpStream>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{request} {version}\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "cut off: {head}");
+    }
+    (head, reader)
+}
+
+/// The body of a good answer.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    let (head, mut reader) = http(address, "HTTP/1.0", &format!("GET {path}"), "");
+    assert!(head.starts_with("HTTP/1.0 200"), "{path}: {head}");
+    let mut body = String::new();
+    reader.read_to_string(&mut body).unwrap();
+    body
+}
+
+/// What a browser receives: the messages of `/api/live`, one after the other.
+pub struct Live {
+    reader: BufReader<TcpStream>,
+}
+
+impl Live {
+    pub fn open(address: SocketAddr) -> Live {
+        let (head, reader) = http(address, "HTTP/1.0", "GET /api/live", "");
+        assert!(head.contains("text/event-stream"), "{head}");
+        Live { reader }
+    }
+
+    /// The next one: its kind and its JSON.
+    pub fn next(&mut self) -> (String, Value) {
+        let mut kind = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.reader.read_line(&mut line).unwrap(), 0, "the hub ended the stream");
+            if let Some(text) = line.strip_prefix("event: ") {
+                kind = text.trim().to_owned();
+            } else if let Some(text) = line.strip_prefix("data: ") {
+                return (kind, serde_json::from_str(text).unwrap());
+            }
+        }
+    }
+
+    /// The next wire message that fits.
+    pub fn message(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let (kind, json) = self.next();
+            if kind != "messages" {
+                continue;
+            }
+            let messages = json["messages"].as_array().unwrap();
+            if let Some(found) = messages.iter().find(|message| fits(message)) {
+                return found.clone();
+            }
+        }
+        panic!("no such message within {PATIENCE:?}");
+    }
+}
