@@ -189,13 +189,13 @@ fn a_plugin_that_loops_while_it_is_configured_is_refused_before_the_start() {
     let pipeline = check("t.toml", &text, Path::new(".")).unwrap();
     let begun = Instant::now();
     let refused = Chain::start(&Engine::start().unwrap(), &pipeline.stages, &pipeline.series());
-    let error = refused.err().unwrap().to_string();
+    let error = refused.err().unwrap()[0].to_string();
     assert!(error.contains("stage `h`") && error.contains("deadline of 100ms"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 fn refused(bytes: &[u8]) -> FileError {
-    PluginFile::check(Cow::Borrowed(bytes)).err().expect("it is no plugin")
+    PluginFile::check(Cow::Borrowed(bytes)).expect_err("it is no plugin")
 }
 
 #[test]

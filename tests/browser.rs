@@ -104,10 +104,10 @@ fn a_hostile_name_is_text_and_not_markup() {
     let (mut socket, _) = connect(format!("ws://{address}/uplink")).unwrap();
     for message in [
         json!({"type": "connect", "device": evil, "sensors": [{"sensor": evil, "unit": evil}]}),
-        json!({"type": "temperature", "sensor": evil, "time": "2026-01-01T00:00:00.000Z", "value": 1.5, "quality": evil}),
+        json!({"type": "temperature", "sensor": evil, "time": "2026-01-01T00:00:00.000Z", "value": 1.5, "quality": "uncertain"}),
         json!({"type": "fault", "sensor": evil, "time": "2026-01-01T00:00:01.000Z", "reason": evil}),
         json!({"type": "alarm", "alarm": evil, "sensor": evil, "condition": evil, "state": "active",
-               "severity": evil, "time": "2026-01-01T00:00:01.000Z"}),
+               "severity": "warning", "time": "2026-01-01T00:00:01.000Z"}),
     ] {
         socket.send(Message::text(message.to_string())).unwrap();
     }
@@ -222,7 +222,7 @@ fn ask(driver: SocketAddr, method: &str, path: &str, body: &Value) -> Value {
     let (head, mut reader) = http(driver, "HTTP/1.1", &format!("{method} {path}"), &body);
     let length = head
         .lines()
-        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
     let mut answer = vec![0; length.unwrap_or_else(|| panic!("no length: {head}"))];
     reader.read_exact(&mut answer).unwrap();
     let answer: Value = serde_json::from_slice(&answer).unwrap();

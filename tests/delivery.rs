@@ -130,6 +130,8 @@ fn a_hub_that_lies_or_talks_rubbish_is_left_and_tried_again() {
     frame(&mut socket);
     socket.send(Message::text("rubbish")).unwrap();
     run.line("a message that is not of the wire");
+    let (mut socket, _) = hub.accept();
+    assert_eq!(numbers(&frame(&mut socket))[0], 1);
     ack(&mut socket, 1_000_000);
     run.line("the hub acked 1000000, which was never sent");
     let (mut socket, _) = hub.accept();

@@ -67,10 +67,11 @@ fn arrows_point_one_way() {
     for (room_name, may_use) in [
         ("reading", &[][..]),
         ("stop", &[]),
-        ("sensor", &["reading", "stop"]),
-        ("plugin", &["reading"]),
+        ("file", &[]),
+        ("sensor", &["reading", "stop", "file"]),
+        ("plugin", &["reading", "file"]),
         ("spool", &["reading", "uplink"]),
-        ("uplink", &["reading", "stop", "spool"]),
+        ("uplink", &["reading", "stop", "file", "spool"]),
         ("output", &["reading", "stop", "uplink"]),
         ("hub", &["reading", "stop", "uplink"]),
     ] {

@@ -178,7 +178,7 @@ fn a_pin_that_is_not_there_is_refused_before_the_start() {
     let (_folder, file) = pipeline(&PIPELINE.replace("simulate = true", "simulate = false"));
     let (status, lines) = Running::start(weir(&["run", &file, "--w1-root", "/nowhere"])).end();
     assert_eq!(status.code(), Some(1));
-    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines.len(), 2, "one line a pin: {lines:?}");
     assert!(lines[0].starts_with("cannot use GPIO 17: is this a Raspberry Pi"), "{lines:?}");
     assert!(lines[0].contains("`simulate = true`"), "{lines:?}");
 }

@@ -1,7 +1,7 @@
 //! What the sandbox costs: the chain filter-median → calibrate-linear → alert-limit as plugins, beside the same
 //! algorithms as plain Rust in the same run. `cargo bench`; figures are medians of rounds taken in turn.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may fail loudly")]
 
 use std::hint::black_box;
 use std::path::Path;

@@ -6,6 +6,8 @@ pub mod reading;
 
 pub mod stop;
 
+pub mod file;
+
 pub mod sensor;
 
 pub mod plugin;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, load_pipeline};
+use super::{Failure, load_pipeline, say};
 
 /// Accept or refuse a pipeline file: all problems at once, each with line and column. Runs no plugin code.
 #[derive(Args)]
@@ -16,13 +16,13 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
-        println!(
+        say(format_args!(
             "{}: good (sensors: {}, stages: {}, outputs: {})",
             self.file.display(),
             pipeline.sensors.len(),
             pipeline.stages.len(),
             pipeline.outputs.len()
-        );
+        ))?;
         Ok(())
     }
 }

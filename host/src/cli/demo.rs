@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, block_on, parse_duration};
+use super::run::all_of;
+use super::{Failure, block_on, parse_duration, say};
 use crate::pipeline::{LiveError, LiveOptions, check, run};
 
 const PIPELINE: &str = include_str!("../../../pipelines/demo.toml");
@@ -32,14 +33,20 @@ impl Demo {
         let options = LiveOptions { w1_root: super::run::W1_ROOT.into(), duration: self.duration };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
-                println!("Dashboard: http://{address}/  (Ctrl-C ends the demo)");
+                // The demo goes on when nobody reads what it prints.
+                let _said =
+                    say(format_args!("Dashboard: http://{address}/  (Ctrl-C ends the demo)"));
             }
         }))?;
-        match ran {
-            Err(LiveError::Dashboard(error)) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(format!("{error}; choose another with --listen 127.0.0.1:0").into())
+        ran.map_err(|refused| {
+            let in_use = |error: &LiveError| {
+                matches!(error, LiveError::Dashboard(error) if error.kind() == io::ErrorKind::AddrInUse)
+            };
+            let text = all_of(&refused);
+            if !refused.iter().any(in_use) {
+                return text;
             }
-            other => Ok(other?),
-        }
+            format!("{text}; choose another with --listen 127.0.0.1:0").into()
+        })
     }
 }

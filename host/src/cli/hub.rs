@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, say};
 use crate::{hub, stop};
 
 /// Receive devices' messages and show them on a live page.
@@ -20,8 +20,8 @@ impl Hub {
         block_on(async {
             let listener = hub::bind(self.listen).await?;
             let address = listener.local_addr()?;
-            println!("Dashboard: http://{address}/");
-            println!("Devices:   ws://{address}/uplink");
+            say(format_args!("Dashboard: http://{address}/"))?;
+            say(format_args!("Devices:   ws://{address}/uplink"))?;
             let (stopper, stopped) = stop::channel();
             let served = tokio::spawn(hub::serve(listener, stopped));
             crate::pipeline::interrupted().await?;

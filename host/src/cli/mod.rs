@@ -8,8 +8,8 @@ mod run;
 mod sensors;
 
 use std::error::Error;
-use std::fmt::Write as _;
-use std::io::IsTerminal as _;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,13 +60,22 @@ pub fn main() -> ExitCode {
         Command::Sensors(sensors) => sensors.run(),
         Command::Hub(hub) => hub.run(),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{}", with_causes(&*failure));
-            ExitCode::FAILURE
-        }
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    let output = failure.downcast_ref::<io::Error>();
+    if output.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        // Whoever read the lines, `head` for instance, has enough.
+        return ExitCode::SUCCESS;
     }
+    // Nobody is left to be told when standard error is gone too.
+    let _told = writeln!(io::stderr(), "{}", with_causes(&*failure));
+    ExitCode::FAILURE
+}
+
+/// Prints a line to standard output.
+fn say(line: impl fmt::Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 /// `what failed: because of this: because of that`.
@@ -75,7 +84,7 @@ fn with_causes(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         // Writing to a text cannot fail.
-        let _written = write!(text, ": {error}");
+        let _written = fmt::Write::write_fmt(&mut text, format_args!(": {error}"));
         cause = error.source();
     }
     text

@@ -1,7 +1,7 @@
 //! `weir replay`: a recording through a pipeline's stages, offline.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -35,14 +35,16 @@ impl Replay {
         let pipeline = load_pipeline(&self.file)?;
         let shown = self.input.display();
         let input = File::open(&self.input).map_err(|e| format!("cannot open {shown}: {e}"))?;
-        let recording = recording::read(BufReader::new(input))
+        let recording = recording::read(input, |p| eprintln!("{shown}:{}: {}", p.line, p.what))
             .map_err(|e| format!("{shown}: {}", super::with_causes(&e)))?;
-        for problem in &recording.problems {
-            eprintln!("{shown}:{}: {}", problem.line, problem.what);
-        }
         let naming = Naming { map: self.map, adopt: self.adopt };
         let lines = match &self.output {
             Some(file) => {
+                if file.canonicalize().ok() == self.input.canonicalize().ok() && file.exists() {
+                    return Err(
+                        format!("--output {} is the recording itself", file.display()).into()
+                    );
+                }
                 let out = File::create(file)
                     .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
                 replay(&pipeline, &recording, &naming, &mut BufWriter::new(out))
@@ -62,7 +64,7 @@ impl Replay {
             io::stderr(),
             "{shown}: {} rows read, {} of them with a problem, {lines} lines written",
             recording.rows_read,
-            recording.problems.len(),
+            recording.problems,
         )?;
         Ok(())
     }

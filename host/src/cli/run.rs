@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, block_on, load_pipeline, parse_duration};
-use crate::pipeline::{LiveOptions, run};
+use super::{Failure, block_on, load_pipeline, parse_duration, with_causes};
+use crate::pipeline::{LiveError, LiveOptions, run};
 
 /// Where the kernel's w1 subsystem lists its devices.
 pub(super) const W1_ROOT: &str = "/sys/bus/w1/devices";
@@ -28,11 +28,16 @@ impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
         let options = LiveOptions { w1_root: self.w1_root, duration: self.duration };
-        block_on(run(pipeline, &options, |dashboard| {
+        let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
                 tracing::info!("Dashboard: http://{address}/");
             }
-        }))??;
-        Ok(())
+        }))?;
+        ran.map_err(|refused| all_of(&refused))
     }
+}
+
+/// A line for each thing that stands in the way.
+pub(super) fn all_of(refused: &[LiveError]) -> Failure {
+    refused.iter().map(|error| with_causes(error)).collect::<Vec<_>>().join("\n").into()
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, say};
 use crate::reading::{CELSIUS, Fault, Quality, Reading, Series, Timestamp};
 use crate::sensor::{Measurement, RomId, W1Sensor, scan};
 use crate::uplink::wire::{Body, Message};
@@ -30,22 +30,23 @@ impl Sensors {
             )
         })?;
         if found.is_empty() && !self.json {
-            println!(
+            say(format_args!(
                 "no thermometer in {shown}: check the wiring (data on GPIO 4, 4.7 kΩ from data to 3.3 V) and the line \
                  `dtoverlay=w1-gpio` in /boot/firmware/config.txt"
-            );
+            ))?;
         }
         block_on(async {
             for (rom_id, seq) in found.into_iter().zip(1..) {
                 let time = Timestamp::now();
                 let measurement = W1Sensor::new(&self.w1_root, rom_id).read().await;
                 if self.json {
-                    println!("{}", json(rom_id, seq, time, measurement));
+                    say(json(rom_id, seq, time, measurement))?;
                 } else {
-                    println!("{}", line(rom_id, measurement));
+                    say(line(rom_id, measurement))?;
                 }
             }
-        })
+            Ok(())
+        })?
     }
 }
 

@@ -34,11 +34,11 @@ pub(super) struct Asked {
 
 /// The recent readings and faults of one sensor.
 pub(super) async fn readings(State(served): State<Served>, Query(asked): Query<Asked>) -> Response {
-    let bound = |text: Option<String>, default: &str| match text {
-        None => Ok(default.to_owned()),
-        Some(text) => text.parse::<Timestamp>().map(|time| time.to_string()),
+    let bound = |text: Option<String>, default: u64| match text {
+        None => Ok(Timestamp { nanos: default }),
+        Some(text) => text.parse::<Timestamp>(),
     };
-    let (from, to) = match (bound(asked.from, "0"), bound(asked.to, "9")) {
+    let (from, to) = match (bound(asked.from, 0), bound(asked.to, u64::MAX)) {
         (Ok(from), Ok(to)) => (from, to),
         (Err(error), _) => {
             return (StatusCode::BAD_REQUEST, format!("`from` {error}\n")).into_response();
@@ -47,7 +47,7 @@ pub(super) async fn readings(State(served): State<Served>, Query(asked): Query<A
             return (StatusCode::BAD_REQUEST, format!("`to` {error}\n")).into_response();
         }
     };
-    match served.hub.readings_json(&asked.device, &asked.sensor, &from, &to) {
+    match served.hub.readings_json(&asked.device, &asked.sensor, from, to) {
         Some(json) => (JSON, json).into_response(),
         None => (StatusCode::NOT_FOUND, "no such device or sensor\n").into_response(),
     }

@@ -8,13 +8,12 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
 use super::Served;
-use super::state::{Hub, Received};
-use crate::reading::Timestamp;
-use crate::uplink::wire::{Body, Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json};
+use super::receive::receive;
+use super::state::Hub;
+use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json};
 
 /// Largest frame from a device: about two thousand readings.
 const LARGEST_MESSAGE: usize = 256 << 10;
@@ -118,14 +117,7 @@ impl Connection<'_> {
             let taken = self.connect(text)?;
             return self.ack(taken).await;
         };
-        let texts: Vec<&RawValue> = if text.trim_start().starts_with('[') {
-            serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?
-        } else {
-            vec![serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?]
-        };
-        let received = texts.iter().map(|text| receive(text)).collect::<Result<Vec<_>, _>>();
-        let received = received.map_err(|e| not_of_the_wire(&e))?;
-        let taken = self.hub.take(name, &received).map_err(|e| e.to_string())?;
+        let taken = self.hub.take(name, receive(text)?).map_err(|e| e.to_string())?;
         self.ack(taken).await
     }
 
@@ -174,38 +166,6 @@ impl Connection<'_> {
         let frame = CloseFrame { code: close_code::POLICY, reason: reason.into() };
         self.send(Message::Close(Some(frame))).await
     }
-}
-
-/// A message that lacks what only our own devices send gets it here; one of an unknown type is passed on as it is.
-fn receive(text: &RawValue) -> Result<Received<'_>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Numbered {
-        seq: Option<u64>,
-        #[serde(rename = "type")]
-        kind: Box<str>,
-        value: Option<f64>,
-        sensor: Option<Box<str>>,
-    }
-    let numbered: Numbered = serde_json::from_str(text.get())?;
-    let body = match &*numbered.kind {
-        "temperature" => match serde_json::from_str(text.get()) {
-            Ok(body) => Some(body),
-            Err(error) => {
-                let value = numbered.value.ok_or(error)?;
-                Some(Body::Temperature {
-                    sensor: numbered.sensor.as_deref().unwrap_or("temperature").into(),
-                    time: Timestamp::now().to_string().into(),
-                    value,
-                    quality: "good".into(),
-                })
-            }
-        },
-        "fault" | "alarm" | "dropped" | "health" | "result" => {
-            Some(serde_json::from_str(text.get())?)
-        }
-        _ => None,
-    };
-    Ok(Received { seq: numbered.seq, body, text })
 }
 
 fn not_of_the_wire(error: &serde_json::Error) -> String {

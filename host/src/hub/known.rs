@@ -3,15 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::reading::{Quality, Timestamp};
 use crate::uplink::wire::Body;
 
 /// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
 const RECENT: usize = 1_800;
 /// Most sensors of a device.
 pub(super) const SENSORS: usize = 256;
+/// Most entries of all devices together, about 30 MB. At this bound a sensor gives its oldest entry for a new one.
+const HISTORY: usize = 500_000;
+/// Most streams of a device that are remembered. A device begins a new one when its spool is lost.
+const STREAMS: usize = 16;
 /// Most alarms of a device; cleared ones give way first.
 const ALARMS: usize = 256;
 /// Longest name of a device, a sensor or an alarm, in characters.
@@ -45,11 +50,9 @@ pub(super) struct Device {
     pub(super) alarms: Vec<Alarm>,
     #[serde(skip)]
     pub(super) connections: u32,
+    /// The streams that were seen, the present one last, each with the highest number that was taken of it.
     #[serde(skip)]
-    pub(super) stream: Option<Uuid>,
-    /// The highest number that was taken.
-    #[serde(skip)]
-    pub(super) taken: u64,
+    streams: VecDeque<(Option<Uuid>, u64)>,
     #[serde(skip)]
     pub(super) counts: Counts,
 }
@@ -76,11 +79,24 @@ pub(super) struct Sensor {
     pub(super) recent: VecDeque<Entry>,
 }
 
+/// A reading or a fault.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Entry {
+    #[serde(serialize_with = "print")]
+    pub(super) time: Timestamp,
+    #[serde(flatten)]
+    what: What,
+}
+
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Entry {
-    Reading { time: Box<str>, value: f64, quality: Box<str> },
-    Fault { time: Box<str>, fault: Box<str> },
+enum What {
+    Reading { value: f64, quality: &'static str },
+    Fault { fault: Box<str> },
+}
+
+fn print<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -110,8 +126,7 @@ impl Device {
             sensors: Vec::new(),
             alarms: Vec::new(),
             connections: 0,
-            stream: None,
-            taken: 0,
+            streams: VecDeque::new(),
             counts: Counts::default(),
         }
     }
@@ -134,17 +149,33 @@ impl Device {
             behind: self.behind.clone(),
             sensors: Vec::new(),
             alarms: self.alarms.clone(),
+            streams: VecDeque::new(),
             ..*self
         }
     }
 
+    /// The device goes on with this stream. One without a name is new each time.
+    pub(super) fn follow(&mut self, stream: Option<Uuid>) {
+        let known = self.streams.iter().position(|(known, _)| stream.is_some() && *known == stream);
+        let followed = known.and_then(|known| self.streams.remove(known)).unwrap_or((stream, 0));
+        if self.streams.len() >= STREAMS {
+            self.streams.pop_front();
+        }
+        self.streams.push_back(followed);
+    }
+
+    /// The highest number of the present stream that was taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.streams.back().map_or(0, |(_, taken)| *taken)
+    }
+
     /// Whether a number was taken before; notes it when not. A message without a number is always new.
     pub(super) fn has_seen(&mut self, seq: Option<u64>) -> bool {
-        let Some(seq) = seq else { return false };
-        if seq <= self.taken {
+        let (Some(seq), Some((_, taken))) = (seq, self.streams.back_mut()) else { return false };
+        if seq <= *taken {
             return true;
         }
-        self.taken = seq;
+        *taken = seq;
         false
     }
 
@@ -169,22 +200,23 @@ impl Device {
         self.sensors.get_mut(position).ok_or(Refused::TooManySensors)
     }
 
-    pub(super) fn take(&mut self, body: &Body) -> Result<(), Refused> {
+    pub(super) fn take(&mut self, body: &Body, entries: &mut usize) -> Result<(), Refused> {
         match body {
             Body::Temperature { sensor, time, value, quality } => {
                 self.counts.readings += 1;
-                let entry =
-                    Entry::Reading { time: time.clone(), value: *value, quality: quality.clone() };
-                self.sensor(sensor)?.keep(entry);
+                let known = [Quality::Good, Quality::Uncertain].map(Quality::as_str);
+                let quality =
+                    known.into_iter().find(|known| *known == &**quality).unwrap_or("uncertain");
+                let what = What::Reading { value: *value, quality };
+                self.sensor(sensor)?.keep(time, what, entries);
             }
             Body::Fault { sensor, time, reason } => {
                 self.counts.faults += 1;
-                self.sensor(sensor)?
-                    .keep(Entry::Fault { time: time.clone(), fault: reason.clone() });
+                self.sensor(sensor)?.keep(time, What::Fault { fault: reason.clone() }, entries);
             }
             Body::Alarm { .. } => self.take_alarm(body)?,
             Body::Dropped { from, to, .. } => {
-                self.lost = self.lost.saturating_add(to.saturating_sub(*from).saturating_add(1));
+                self.lost = self.lost.saturating_add(to.saturating_add(1).saturating_sub(*from));
             }
             Body::Health { queued, .. } => self.behind.queued = *queued,
             Body::Result { .. } => {}
@@ -233,19 +265,17 @@ impl Device {
 }
 
 impl Sensor {
-    fn keep(&mut self, entry: Entry) {
-        if self.recent.len() >= RECENT {
-            self.recent.pop_front();
+    fn keep(&mut self, time: &str, what: What, entries: &mut usize) {
+        // Every message's time was read and printed by us when it came in.
+        let time = time.parse().unwrap_or_default();
+        if self.recent.len() >= RECENT || *entries >= HISTORY {
+            if self.recent.pop_front().is_none() {
+                return;
+            }
+            *entries -= 1;
         }
-        self.recent.push_back(entry);
-    }
-}
-
-impl Entry {
-    pub(super) fn time(&self) -> &str {
-        match self {
-            Entry::Reading { time, .. } | Entry::Fault { time, .. } => time,
-        }
+        self.recent.push_back(Entry { time, what });
+        *entries += 1;
     }
 }
 

@@ -5,6 +5,7 @@ mod device;
 mod known;
 mod live;
 mod page;
+mod receive;
 mod state;
 
 use std::io;

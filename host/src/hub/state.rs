@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
 use super::known::{Alarm, DEVICES, Device, LONGEST_NAME, Refused, SENSORS, check_name, is_name};
+use super::receive::{Received, retell};
 use crate::reading::Timestamp;
-use crate::uplink::wire::{Body, Connect, to_json};
+use crate::uplink::wire::{Connect, to_json};
 
 /// Most updates that a slow browser may be behind before it is sent everything anew.
 const UPDATES: usize = 1_024;
@@ -17,8 +17,15 @@ const UPDATES: usize = 1_024;
 /// The hub's memory. Changes are short and never wait.
 #[derive(Debug)]
 pub(super) struct Hub {
-    devices: Mutex<BTreeMap<String, Device>>,
+    known: Mutex<Known>,
     updates: broadcast::Sender<Update>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    devices: BTreeMap<String, Device>,
+    /// How many entries all sensors of all devices have together.
+    entries: usize,
 }
 
 /// A change, as browsers are sent it.
@@ -30,22 +37,15 @@ pub(super) struct Update {
     pub(super) json: Arc<str>,
 }
 
-/// A message as it came: its number, its meaning, and its own text for the browsers.
-pub(super) struct Received<'t> {
-    pub(super) seq: Option<u64>,
-    pub(super) body: Option<Body>,
-    pub(super) text: &'t RawValue,
-}
-
 impl Hub {
     /// A hub that knows nobody.
     pub(super) fn new() -> Hub {
-        Hub { devices: Mutex::default(), updates: broadcast::Sender::new(UPDATES) }
+        Hub { known: Mutex::default(), updates: broadcast::Sender::new(UPDATES) }
     }
 
-    fn devices(&self) -> MutexGuard<'_, BTreeMap<String, Device>> {
-        // Every change leaves the map whole, so a panic elsewhere has not broken it.
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Every change leaves it whole, so a panic elsewhere has not broken it.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What will change from now on.
@@ -62,17 +62,15 @@ impl Hub {
         for sensor in &connect.sensors {
             check_name("a sensor's name", &sensor.sensor)?;
         }
-        let mut devices = self.devices();
+        let mut known = self.known();
+        let devices = &mut known.devices;
         if devices.len() >= DEVICES && !devices.contains_key(&connect.device) {
             return Err(Refused::TooManyDevices);
         }
         let device = devices
             .entry(connect.device.clone())
             .or_insert_with(|| Device::new(connect.device.clone()));
-        if device.stream != connect.stream || connect.stream.is_none() {
-            device.stream = connect.stream;
-            device.taken = 0;
-        }
+        device.follow(connect.stream);
         device.version = connect.version.chars().take(LONGEST_NAME).collect();
         for sensor in connect.sensors {
             let known = device.sensor(&sensor.sensor)?;
@@ -83,12 +81,13 @@ impl Hub {
         device.connected = true;
         device.changed = Timestamp::now().to_string();
         self.tell_device(device);
-        Ok(device.taken)
+        Ok(device.taken())
     }
 
     /// A connection of a device has ended.
     pub(super) fn disconnect(&self, name: &str) {
-        let mut devices = self.devices();
+        let mut known = self.known();
+        let devices = &mut known.devices;
         let Some(device) = devices.get_mut(name) else { return };
         device.connections = device.connections.saturating_sub(1);
         if device.connections == 0 {
@@ -99,42 +98,46 @@ impl Hub {
     }
 
     /// Takes the messages of one frame. Gives the number up to which all is taken.
-    pub(super) fn take(&self, name: &str, messages: &[Received<'_>]) -> Result<u64, Refused> {
-        let mut devices = self.devices();
+    pub(super) fn take(&self, name: &str, messages: Vec<Received>) -> Result<u64, Refused> {
+        let mut known = self.known();
+        let Known { devices, entries } = &mut *known;
         let device = devices.get_mut(name).ok_or(Refused::NotConnected)?;
-        let mut new = Vec::with_capacity(messages.len());
-        for message in messages {
-            if device.has_seen(message.seq) {
+        let somebody_looks = self.updates.receiver_count() > 0;
+        let mut new = Vec::new();
+        for Received { seq, body } in messages {
+            if device.has_seen(seq) {
                 device.counts.repeated += 1;
                 continue;
             }
-            if let Some(body) = &message.body {
-                device.take(body)?;
+            let Some(body) = body else { continue };
+            device.take(&body, entries)?;
+            if somebody_looks {
+                new.push(retell(seq, body));
             }
-            new.push(message.text);
         }
         device.behind.last_received = Some(Timestamp::now().to_string());
-        if !new.is_empty() && self.updates.receiver_count() > 0 {
-            let update = Messages { device: name, messages: &new };
-            self.tell("messages", &update);
+        if !new.is_empty() {
+            let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));
+            self.tell("messages", json);
         }
-        Ok(device.taken)
+        Ok(device.taken())
     }
 
     fn tell_device(&self, device: &Device) {
         if self.updates.receiver_count() > 0 {
-            self.tell("device", &device.without_recent());
+            self.tell("device", to_json(&device.without_recent()));
         }
     }
 
-    fn tell(&self, kind: &'static str, update: &impl Serialize) {
+    fn tell(&self, kind: &'static str, json: String) {
         // Nobody listens: then nobody misses it.
-        let _listeners = self.updates.send(Update { kind, json: to_json(update).into() });
+        let _listeners = self.updates.send(Update { kind, json: json.into() });
     }
 
     /// Everything, for a browser that begins.
     pub(super) fn snapshot(&self) -> String {
-        let devices = self.devices();
+        let known = self.known();
+        let devices = &known.devices;
         to_json(&Snapshot {
             time: Timestamp::now().to_string(),
             devices: devices.values().collect(),
@@ -143,7 +146,8 @@ impl Hub {
 
     /// All devices without their history, as JSON.
     pub(super) fn devices_json(&self) -> String {
-        let devices = self.devices();
+        let known = self.known();
+        let devices = &known.devices;
         to_json(&devices.values().map(Device::without_recent).collect::<Vec<_>>())
     }
 
@@ -155,7 +159,8 @@ impl Hub {
             #[serde(flatten)]
             alarm: &'d Alarm,
         }
-        let devices = self.devices();
+        let known = self.known();
+        let devices = &known.devices;
         let alarms = devices.values().flat_map(|device| {
             device.alarms.iter().map(|alarm| OfDevice { device: &device.device, alarm })
         });
@@ -167,19 +172,20 @@ impl Hub {
         &self,
         device: &str,
         sensor: &str,
-        from: &str,
-        to: &str,
+        from: Timestamp,
+        to: Timestamp,
     ) -> Option<String> {
-        let devices = self.devices();
+        let known = self.known();
+        let devices = &known.devices;
         let sensor = devices.get(device)?.sensors.iter().find(|known| known.sensor == sensor)?;
-        // Times of equal form compare as their texts do.
-        let entries = sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.time()));
+        let entries = sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.time));
         Some(to_json(&entries.collect::<Vec<_>>()))
     }
 
     /// Counters in the Prometheus text form.
     pub(super) fn metrics(&self) -> String {
-        let devices = self.devices();
+        let known = self.known();
+        let devices = &known.devices;
         let mut text = String::new();
         type Value = fn(&Device) -> u64;
         let metrics: [(&str, &str, &str, Value); 7] = [
@@ -215,10 +221,4 @@ impl Hub {
 struct Snapshot<'h> {
     time: String,
     devices: Vec<&'h Device>,
-}
-
-#[derive(Serialize)]
-struct Messages<'m> {
-    device: &'m str,
-    messages: &'m [&'m RawValue],
 }

@@ -38,7 +38,7 @@ pub enum StartError {
         source: CompileError,
     },
     /// A plugin refused its settings, or trapped while it was given them.
-    #[error("stage `{stage}`: plugin `{plugin}` refuses its settings: {why}")]
+    #[error("stage `{stage}`: plugin `{plugin}` does not start: {why}")]
     Refused {
         /// Which stage.
         stage: String,
@@ -65,30 +65,22 @@ impl Outcome {
 }
 
 impl Chain {
-    /// Compiles every plugin once and starts every stage.
+    /// Compiles every plugin once and starts every stage. All stages that do not start are told of together.
     pub fn start(
         engine: &Engine,
         stages: &[Stage],
         series: &[Series],
-    ) -> Result<Chain, StartError> {
+    ) -> Result<Chain, Vec<StartError>> {
         let mut compiled: HashMap<*const PluginFile, Plugin> = HashMap::new();
         let mut running = Vec::new();
+        let mut refused = Vec::new();
         for stage in stages {
-            let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
-            let ready = match compiled.get(&Arc::as_ptr(&stage.plugin)) {
-                Some(ready) => ready.clone(),
-                None => {
-                    let ready = engine.compile(&stage.plugin).map_err(|source| {
-                        StartError::Compile { stage: name.clone(), plugin: plugin.clone(), source }
-                    })?;
-                    compiled.insert(Arc::as_ptr(&stage.plugin), ready.clone());
-                    ready
-                }
-            };
-            let stage = RunningStage::start(stage, ready, series);
-            running.push(stage.map_err(|why| StartError::Refused { stage: name, plugin, why })?);
+            match start_stage(engine, &mut compiled, stage, series) {
+                Ok(stage) => running.push(stage),
+                Err(error) => refused.push(error),
+            }
         }
-        Ok(Chain { stages: running })
+        if refused.is_empty() { Ok(Chain { stages: running }) } else { Err(refused) }
     }
 
     /// Passes one input through all stages.
@@ -147,6 +139,24 @@ impl Chain {
             }
         }
     }
+}
+
+fn start_stage(
+    engine: &Engine,
+    compiled: &mut HashMap<*const PluginFile, Plugin>,
+    stage: &Stage,
+    series: &[Series],
+) -> Result<RunningStage, StartError> {
+    let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
+    let ready = match compiled.get(&Arc::as_ptr(&stage.plugin)) {
+        Some(ready) => ready.clone(),
+        None => match engine.compile(&stage.plugin) {
+            Ok(ready) => compiled.entry(Arc::as_ptr(&stage.plugin)).or_insert(ready).clone(),
+            Err(source) => return Err(StartError::Compile { stage: name, plugin, source }),
+        },
+    };
+    let running = RunningStage::start(stage, ready, series);
+    running.map_err(|why| StartError::Refused { stage: name, plugin, why })
 }
 
 impl Pipeline {

@@ -3,7 +3,6 @@
 mod stages;
 
 use std::collections::HashMap;
-use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +14,13 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{Keys, list};
 use super::problems::{Problem, Problems, Source};
 use super::{Driver, Output, Pipeline, Sensor, Shows, Stage, Uplink};
+use crate::file;
 use crate::plugin::{PluginFile, PluginKind};
 use crate::sensor::{RomId, SimulatedSettings};
 use crate::uplink::Endpoint;
 
+/// Longest pipeline file, in bytes: 256 sensors and 256 stages fit into a tenth of it.
+const LONGEST_FILE: u64 = 1 << 20;
 const TOP_LEVEL: &str = "the file";
 /// How often a sensor may be read: a DS18B20 needs 0.75 s for a conversion, other drivers are quicker.
 const INTERVALS: RangeInclusive<Duration> =
@@ -36,13 +38,13 @@ const NAME: &str = "1 to 64 letters, digits, dashes, dots or underscores";
 const MOST: usize = 256;
 
 /// Reads and checks a pipeline file.
-pub fn load(file: &Path) -> Result<Pipeline, Problems> {
-    let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|e| {
+pub fn load(path: &Path) -> Result<Pipeline, Problems> {
+    let name = path.display().to_string();
+    let text = file::read_text(path, LONGEST_FILE).map_err(|e| {
         let text = format!("cannot read it: {e}");
         Problems { file: name.clone(), list: vec![Problem { line: 1, column: 1, text }] }
     })?;
-    check(&name, &text, file.parent().unwrap_or(Path::new(".")))
+    check(&name, &text, path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Checks a pipeline's text. Files that it names are looked up from `folder`. Nothing of a plugin is run.
@@ -342,7 +344,7 @@ fn name_of<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
 /// How messages call a table: by its name, or by its position where it has none.
 fn place(kind: &str, position: usize, table: &DeTable<'_>) -> String {
     match name_of(table) {
-        Some(name) => format!("{kind} `{}`", name.escape_debug()),
+        Some(name) => format!("{kind} `{}`", name),
         None => format!("{kind} {}", position + 1),
     }
 }

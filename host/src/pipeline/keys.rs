@@ -40,7 +40,9 @@ impl<'t, 'a> Keys<'t, 'a> {
     }
 
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'a>>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.get(key)
     }
 
@@ -88,8 +90,7 @@ impl<'t, 'a> Keys<'t, 'a> {
         allowed: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<At<T>> {
-        if !self.table.contains_key(key) {
-            self.asked.push(key);
+        if self.get(key).is_none() {
             self.missing(source, key, allowed);
             return None;
         }
@@ -189,7 +190,7 @@ impl<'t, 'a> Keys<'t, 'a> {
         for (key, _) in self.table {
             if !self.asked.iter().any(|asked| asked == key.get_ref()) {
                 let known = list(self.asked.iter().copied());
-                let key_text = key.get_ref().escape_debug();
+                let key_text = key.get_ref();
                 source.problem(
                     &key.span(),
                     format!("{}: unknown key `{key_text}` (known: {known})", self.place),

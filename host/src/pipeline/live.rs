@@ -102,20 +102,37 @@ pub async fn run(
     pipeline: Pipeline,
     options: &LiveOptions,
     ready: impl FnOnce(Option<SocketAddr>),
-) -> Result<(), LiveError> {
+) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
-    // All that can be refused is refused before anything starts.
     let series: Arc<[Series]> = pipeline.series().into();
-    let sources = Sources::open(&pipeline, &options.w1_root)?;
-    let engine = Engine::start().map_err(LiveError::Engine)?;
-    let chain = Chain::start(&engine, &pipeline.stages, &series)?;
-    let (alarm_outputs, status_pins) = open_outputs(&pipeline)?;
-    let dashboard = match pipeline.dashboard {
-        Some(address) => Some(hub::bind(address).await.map_err(LiveError::Dashboard)?),
-        None => None,
+    // All that can be refused is refused before anything starts, and all of it is told together.
+    let mut refused = Refusals::default();
+    let sources = refused.of(Sources::open(&pipeline, &options.w1_root));
+    let chain = match Engine::start() {
+        Ok(engine) => refused.of_all(Chain::start(&engine, &pipeline.stages, &series)),
+        Err(error) => refused.of(Err(LiveError::Engine(error))),
     };
-    let uplinks = uplinks(&pipeline, &series, dashboard.as_ref())?;
-    let mut signals = Signals::new()?;
+    let outputs = refused.of_all(open_outputs(&pipeline));
+    let token = refused.of(read_uplink_token(&pipeline));
+    let dashboard = match pipeline.dashboard {
+        Some(address) => {
+            refused.of(hub::bind(address).await.map_err(LiveError::Dashboard)).map(Some)
+        }
+        None => Some(None),
+    };
+    let signals = refused.of(Signals::new());
+    let (
+        Some(sources),
+        Some(chain),
+        Some((alarm_outputs, status_pins)),
+        Some(token),
+        Some(dashboard),
+        Some(mut signals),
+    ) = (sources, chain, outputs, token, dashboard, signals)
+    else {
+        return Err(refused.errors);
+    };
+    let uplinks = uplinks(&pipeline, &series, token, dashboard.as_ref());
 
     // Three stops, one after the other, so that nothing in flight is lost.
     let (stop_sensors, sensors_stopped) = stop::channel();
@@ -143,7 +160,8 @@ pub async fn run(
     let (inputs, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
     let sink = Sink::new(&pipeline, series.clone(), spools.clone(), alarm_outputs);
     let passed = Arc::new(Passed::default());
-    let chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())?;
+    let chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())
+        .map_err(|e| vec![LiveError::System(e)])?;
     let mut sensor_tasks = JoinSet::new();
     sources.spawn(&mut sensor_tasks, &inputs, &counts, &sensors_stopped);
     sensor_tasks.spawn(tick(inputs, sensors_stopped));
@@ -205,63 +223,89 @@ fn report(counts: &Sampled, passed: &Passed, spools: &[Arc<dyn Spool>]) {
     );
 }
 
-fn open_outputs(pipeline: &Pipeline) -> Result<(AlarmOutputs, Vec<Box<dyn Pin>>), PinError> {
+/// What stands in the way of a start.
+#[derive(Default)]
+struct Refusals {
+    errors: Vec<LiveError>,
+}
+
+impl Refusals {
+    fn of<T>(&mut self, result: Result<T, impl Into<LiveError>>) -> Option<T> {
+        self.of_all(result.map_err(|error| vec![error]))
+    }
+
+    fn of_all<T>(&mut self, result: Result<T, Vec<impl Into<LiveError>>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(errors) => {
+                self.errors.extend(errors.into_iter().map(Into::into));
+                None
+            }
+        }
+    }
+}
+
+type Outputs = (AlarmOutputs, Vec<Box<dyn Pin>>);
+
+fn open_outputs(pipeline: &Pipeline) -> Result<Outputs, Vec<PinError>> {
     let mut alarms = AlarmOutputs::default();
     let mut status = Vec::new();
+    let mut refused = Vec::new();
     for output in &pipeline.outputs {
         let settings = PinSettings {
             gpio: output.gpio,
             active_low: output.active_low,
             simulate: output.simulate,
         };
-        let pin = open(settings)?;
-        match &output.shows {
-            Shows::Status => status.push(pin),
-            Shows::Alarm(name) => {
+        match (open(settings), &output.shows) {
+            (Ok(pin), Shows::Status) => status.push(pin),
+            (Ok(pin), Shows::Alarm(name)) => {
                 if let Some(stage) = pipeline.stages.iter().position(|stage| stage.name == *name) {
                     alarms.add(stage, pin);
                 }
             }
+            (Err(error), _) => refused.push(error),
         }
     }
-    Ok((alarms, status))
+    if refused.is_empty() { Ok((alarms, status)) } else { Err(refused) }
+}
+
+fn read_uplink_token(pipeline: &Pipeline) -> Result<Option<String>, LiveError> {
+    let Some(file) = pipeline.uplink.as_ref().and_then(|uplink| uplink.token_file.as_ref()) else {
+        return Ok(None);
+    };
+    let token =
+        read_token(file).map_err(|source| LiveError::Token { file: file.clone(), source })?;
+    Ok(Some(token))
 }
 
 /// The uplink of the file first, then the one to the hub inside this process: the same code, over loopback.
 fn uplinks(
     pipeline: &Pipeline,
     series: &[Series],
+    token: Option<String>,
     dashboard: Option<&TcpListener>,
-) -> Result<Vec<WebSocketUplink>, LiveError> {
+) -> Vec<WebSocketUplink> {
     let mut targets = Vec::new();
     if let Some(uplink) = &pipeline.uplink {
-        let token = match &uplink.token_file {
-            Some(file) => {
-                let failed = |source| LiveError::Token { file: file.clone(), source };
-                Some(read_token(file).map_err(failed)?)
-            }
-            None => None,
-        };
         targets.push((uplink.endpoint.clone(), token));
     }
-    if let Some(listener) = dashboard {
-        let mut address = listener.local_addr()?;
+    if let Some(mut address) = dashboard.and_then(|listener| listener.local_addr().ok()) {
         if address.ip().is_unspecified() {
             address.set_ip(match address {
                 SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        targets.extend(
-            Endpoint::parse(&format!("ws://{address}/uplink")).map(|endpoint| (endpoint, None)),
-        );
+        let own = Endpoint::parse(&format!("ws://{address}/uplink"));
+        targets.extend(own.map(|endpoint| (endpoint, None)));
     }
     let uplinks = targets.into_iter().map(|(endpoint, token)| {
         let spool = Arc::new(MemorySpool::new(MEMORY_BYTES));
         let connect = Connect::new(&pipeline.device, spool.stream(), series);
         WebSocketUplink { endpoint, token, connect, spool }
     });
-    Ok(uplinks.collect())
+    uplinks.collect()
 }
 
 /// Feeds the time to the chain. A tick that finds the queue full is left out: the next one says the same later.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::file::printable;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -29,7 +31,7 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, Problem { line, column, text }) in self.list.iter().enumerate() {
             let end = if position + 1 < self.list.len() { "\n" } else { "" };
-            write!(f, "{}:{line}:{column}: {text}{end}", self.file)?;
+            write!(f, "{}:{line}:{column}: {text}{end}", printable(&self.file))?;
         }
         Ok(())
     }
@@ -38,23 +40,29 @@ impl fmt::Display for Problems {
 /// A file's text and the problems found in it so far.
 pub(super) struct Source<'a> {
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     problems: Vec<Problem>,
 }
 
+/// Most problems that are told of one file; who has more has given another kind of file.
+const MOST_PROBLEMS: usize = 200;
 /// How much of a value is repeated in a message, in characters.
 const LONGEST_EXCERPT: usize = 60;
 
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Source { text, problems: Vec::new() }
+        let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+        Source { text, lines: [0].into_iter().chain(ends).collect(), problems: Vec::new() }
     }
 
     /// Notes a problem at a place in the text.
     pub(super) fn problem(&mut self, span: &Range<usize>, text: String) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let last_line = before.rsplit('\n').next().unwrap_or_default();
-        self.problems.push(Problem { line, column: last_line.chars().count() + 1, text });
+        let line = self.lines.partition_point(|begin| *begin <= span.start);
+        let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let column =
+            self.text.get(begin..span.start).map_or(0, |before| before.chars().count()) + 1;
+        self.problems.push(Problem { line, column, text: printable(&text) });
     }
 
     /// A value as the user wrote it, in one line.
@@ -64,12 +72,18 @@ impl<'a> Source<'a> {
         if excerpt.len() < written.len() {
             excerpt.push('…');
         }
-        excerpt.replace('\n', " ")
+        excerpt.replace("\r\n", " ").replace('\n', " ")
     }
 
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort();
         self.problems.dedup();
+        if let Some(last) = self.problems.get(MOST_PROBLEMS).cloned() {
+            let more = self.problems.len() - MOST_PROBLEMS;
+            self.problems.truncate(MOST_PROBLEMS);
+            self.problems
+                .push(Problem { text: format!("and {more} more problems from here on"), ..last });
+        }
         self.problems
     }
 }

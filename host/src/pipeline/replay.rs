@@ -1,6 +1,7 @@
 //! A recording through a pipeline's stages, offline: the wire's lines, the same bytes every time.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,12 +56,20 @@ pub enum ReplayError {
     /// The engine did not start.
     #[error("the plugin engine does not start")]
     Engine(#[source] CompileError),
-    /// A stage did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
+    /// Stages did not start.
+    #[error("{}", lines(.0))]
+    Start(Vec<StartError>),
     /// The lines cannot be written.
     #[error("cannot write the lines")]
     Write(#[source] io::Error),
+}
+
+fn lines(errors: &[StartError]) -> String {
+    let with_cause = |error: &StartError| match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    errors.iter().map(with_cause).collect::<Vec<_>>().join("\n")
 }
 
 fn quoted(names: &[String]) -> String {
@@ -86,7 +95,7 @@ pub fn replay(
         })
         .collect();
     let engine = Engine::start().map_err(ReplayError::Engine)?;
-    let mut chain = Chain::start(&engine, &stages, &series)?;
+    let mut chain = Chain::start(&engine, &stages, &series).map_err(ReplayError::Start)?;
     let stage_names: Vec<Arc<str>> =
         stages.iter().map(|stage| stage.name.as_str().into()).collect();
     let mut seq = 0;
@@ -159,6 +168,12 @@ fn cast(pipeline: &Pipeline, recording: &Recording, naming: &Naming) -> Result<C
                 "the pipeline has no sensor `{sensor}` (it has {})",
                 quoted(&known(pipeline))
             )));
+        }
+    }
+    for (position, (name, sensor)) in naming.map.iter().enumerate() {
+        if naming.map.iter().skip(position + 1).any(|(other, _)| other == name) {
+            let why = "the name is mapped more than once".to_owned();
+            return Err(ReplayError::Map { name: name.clone(), sensor: sensor.clone(), why });
         }
     }
     // In the pipeline's order, then the adopted ones in the recording's: the order must not depend on anything else.

@@ -1,6 +1,7 @@
 //! `[stage.config]` against the manifest of the stage's plugin. No plugin code runs.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use toml::Spanned;
@@ -74,7 +75,7 @@ fn check_table(
     for (key, _) in table {
         if !parameters.iter().any(|parameter| parameter.name == *key.get_ref()) {
             let known = list(parameters.iter().map(|parameter| parameter.name.as_str()));
-            let key_text = place.key(&key.get_ref().escape_debug().to_string());
+            let key_text = place.key(key.get_ref());
             source.problem(
                 &key.span(),
                 format!("{}: unknown setting `{key_text}` (known: {known})", place.stage),
@@ -112,7 +113,10 @@ fn check_value(
         }
         (ParameterKind::Boolean, DeValue::Boolean(flag)) => Some(Value::from(*flag)),
         (ParameterKind::Text, DeValue::String(text)) => Some(Value::from(text.as_ref())),
-        (ParameterKind::Duration, DeValue::String(text)) => nanoseconds(text),
+        (ParameterKind::Duration, DeValue::String(text)) => {
+            let fits = |duration: &Duration| in_range(duration.as_secs_f64(), parameter);
+            parse_duration(text).filter(fits).and_then(nanoseconds)
+        }
         (ParameterKind::Choice { choices }, DeValue::String(word)) => {
             choices.iter().find(|choice| *choice == word).map(|choice| Value::from(choice.as_str()))
         }
@@ -135,7 +139,7 @@ fn check_per_sensor(
     for (sensor, value) in table {
         let name = sensor.get_ref();
         if !sensors.contains(&name.as_ref()) {
-            let key = place.key(&name.escape_debug().to_string());
+            let key = place.key(name);
             let known = list(sensors.iter().copied());
             source.problem(
                 &sensor.span(),
@@ -179,7 +183,12 @@ fn allowed(parameter: &Parameter) -> String {
         ParameterKind::Boolean => return "true or false".to_owned(),
         ParameterKind::Text => return "a text in quotes".to_owned(),
         ParameterKind::Duration => {
-            return "a duration such as \"500ms\", \"10s\" or \"5m\"".to_owned();
+            let bound = |name, secs: Option<f64>| {
+                secs.map_or(String::new(), |secs| format!(" {name} {secs}s"))
+            };
+            let (least, most) =
+                (bound("of at least", parameter.min), bound("of at most", parameter.max));
+            return format!("a duration{least}{most} such as \"500ms\", \"10s\" or \"5m\"");
         }
         ParameterKind::Choice { choices } => return one_of(choices.iter().map(String::as_str)),
         ParameterKind::Table { parameters } => {
@@ -199,11 +208,13 @@ fn allowed(parameter: &Parameter) -> String {
 /// A manifest's default as the plugin is given it.
 fn prepared(default: &Value, kind: &ParameterKind) -> Value {
     match (kind, default) {
-        (ParameterKind::Duration, Value::String(text)) => nanoseconds(text).unwrap_or(Value::Null),
+        (ParameterKind::Duration, Value::String(text)) => {
+            parse_duration(text).and_then(nanoseconds).unwrap_or(Value::Null)
+        }
         _ => default.clone(),
     }
 }
 
-fn nanoseconds(text: &str) -> Option<Value> {
-    u64::try_from(parse_duration(text)?.as_nanos()).ok().map(Value::from)
+fn nanoseconds(duration: Duration) -> Option<Value> {
+    u64::try_from(duration.as_nanos()).ok().map(Value::from)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +88,11 @@ fn open_replay(sensor: &str, file: &Path, speed: f64) -> Result<Replay, LiveErro
         source,
     };
     let input = File::open(file).map_err(|e| failed(RecordingError::Read(e)))?;
-    let recording = recording::read(BufReader::new(input)).map_err(failed)?;
+    let recording = recording::read(input, |_| {}).map_err(failed)?;
+    if recording.problems > 0 {
+        let (file, rows) = (file.display(), recording.problems);
+        tracing::warn!(sensor, %file, rows, "The recording has bad rows; `weir replay` names them.");
+    }
     let series = vec![Vec::new(); recording.names.len()];
     Ok(Replay { recording, series, speed })
 }

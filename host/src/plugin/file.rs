@@ -7,11 +7,14 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use super::limits;
 use super::manifest::{API, Manifest};
+use crate::file;
 
 /// The custom section that holds the manifest.
 const MANIFEST_SECTION: &str = "weir-manifest";
 /// What a plugin may import: the host's interface, and the types that it is written with.
 const ALLOWED_IMPORTS: [&str; 2] = ["weir:plugin/host@0.1.0", "weir:plugin/types@0.1.0"];
+/// Most imports that a message names.
+const MOST_IMPORTS: usize = 20;
 /// What a plugin must export.
 const EXPORTS: [&str; 6] = ["configure", "apply", "tick", "fault", "save", "load"];
 
@@ -36,12 +39,6 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
-    /// It is too large.
-    #[error("it has {bytes} bytes: must be at most {}", limits::FILE_BYTES)]
-    TooLarge {
-        /// How large it is.
-        bytes: u64,
-    },
     /// It is something else.
     #[error(
         "it is not a WebAssembly file: it must begin with the bytes 00 61 73 6d, but begins with {begins}"
@@ -54,7 +51,7 @@ pub enum FileError {
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// It wants more than a plugin may have.
-    #[error("it imports what no plugin may have: {}{}", imports.join(", "), hint(imports))]
+    #[error("it imports what no plugin may have: {}{}", first(imports), hint(imports))]
     ForeignImports {
         /// What it imports, by name.
         imports: Vec<String>,
@@ -81,6 +78,16 @@ pub enum FileError {
     NotEncodable(String),
 }
 
+/// The first few names: a hostile file may have thousands.
+fn first(imports: &[String]) -> String {
+    let shown: Vec<&str> = imports.iter().take(MOST_IMPORTS).map(String::as_str).collect();
+    let more = match imports.len().saturating_sub(MOST_IMPORTS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
+}
+
 /// What to do about imports that toolchains add by themselves.
 fn hint(imports: &[String]) -> &'static str {
     if imports.iter().any(|import| import.starts_with("wasi")) {
@@ -92,13 +99,10 @@ fn hint(imports: &[String]) -> &'static str {
 
 impl PluginFile {
     /// Reads and checks a file.
-    pub fn read(file: &Path) -> Result<PluginFile, FileError> {
-        let failed = |source| FileError::Read { file: file.to_path_buf(), source };
-        let bytes = std::fs::metadata(file).map_err(failed)?.len();
-        if bytes > limits::FILE_BYTES as u64 {
-            return Err(FileError::TooLarge { bytes });
-        }
-        PluginFile::check(std::fs::read(file).map_err(failed)?.into())
+    pub fn read(path: &Path) -> Result<PluginFile, FileError> {
+        let bytes = file::read(path, limits::FILE_BYTES)
+            .map_err(|source| FileError::Read { file: path.to_path_buf(), source })?;
+        PluginFile::check(bytes.into())
     }
 
     /// Checks the bytes of a core module or a component.

@@ -26,7 +26,7 @@ impl Limits {
 }
 
 /// Largest plugin file. The standard plugins have about 0.2 MB; a plugin with a Python interpreter in it has 18 MB.
-pub(super) const FILE_BYTES: usize = 32 << 20;
+pub(super) const FILE_BYTES: u64 = 32 << 20;
 /// Most tables, and most entries of all of them together that one instance may grow to.
 pub(super) const TABLES: usize = 16;
 /// Most entries of one table.

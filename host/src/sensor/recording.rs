@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::io;
 
 use super::{Measured, Measurement};
+use crate::file;
 use crate::reading::{FaultReason, Quality, Timestamp};
 
 /// What a recording must begin with.
 const HEADER: [&str; 3] = ["timestamp", "sensor", "celsius"];
 /// What a DS18B20 can measure: other numbers stand for a failed measurement, such as -273.2 or -127.
 const RANGE: std::ops::RangeInclusive<f64> = -55.0..=125.0;
+/// Largest recording, in bytes: five years of one reading a minute of three sensors.
+const LONGEST_FILE: u64 = 256 << 20;
 /// Longer names are cut short in messages and refused as sensors.
 pub const LONGEST_NAME: usize = 64;
 
@@ -22,8 +25,8 @@ pub struct Recording {
     pub rows: Vec<Row>,
     /// How many rows there were, good or not.
     pub rows_read: u64,
-    /// Rows that are not as they should be, in the file's order.
-    pub problems: Vec<RowProblem>,
+    /// How many rows are not as they should be.
+    pub problems: u64,
 }
 
 /// One row.
@@ -62,10 +65,12 @@ pub enum RecordingError {
 
 /// Reads a recording. A row without a usable time or sensor, and one that goes back in the time of its sensor, is
 /// skipped. A value that no DS18B20 can measure becomes the fault `out-of-range`, a missing one `no-answer`,
-/// and a text that is no number `io-error`. Each such row is named in `problems`.
-pub fn read(mut input: impl io::Read) -> Result<Recording, RecordingError> {
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(RecordingError::Read)?;
+/// and a text that is no number `io-error`. `report` is told of each such row, in the file's order.
+pub fn read(
+    input: impl io::Read,
+    mut report: impl FnMut(RowProblem),
+) -> Result<Recording, RecordingError> {
+    let bytes = file::bounded(input, LONGEST_FILE).map_err(RecordingError::Read)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = (1..).zip(text.lines());
     check_header(lines.next().map_or("", |(_, line)| line))?;
@@ -78,7 +83,10 @@ pub fn read(mut input: impl io::Read) -> Result<Recording, RecordingError> {
             continue;
         }
         recording.rows_read += 1;
-        let mut problem = |what: String| recording.problems.push(RowProblem { line, what });
+        let mut problem = |what: String| {
+            recording.problems += 1;
+            report(RowProblem { line, what });
+        };
         let (time, name, value) = match split(row) {
             Ok(row) => row,
             Err(why) => {
@@ -163,8 +171,11 @@ fn measure(text: &str) -> Result<f64, (FaultReason, String)> {
 mod tests {
     use super::*;
 
-    fn lines(problems: &[RowProblem]) -> Vec<String> {
-        problems.iter().map(|p| format!("{}: {}", p.line, p.what)).collect()
+    /// The recording, and `line: problem` of each bad row.
+    fn read_text(text: &str) -> (Recording, Vec<String>) {
+        let mut problems = Vec::new();
+        let recording = read(text.as_bytes(), |p| problems.push(format!("{}: {}", p.line, p.what)));
+        (recording.unwrap(), problems)
     }
 
     #[test]
@@ -174,9 +185,9 @@ mod tests {
                     2026-01-01T00:00:04Z,a,4\n\
                     2026-01-01T00:00:01,b,1.5\n\
                     2026-01-01 00:00:03,b,3\n";
-        let recording = read(text.as_bytes()).unwrap();
+        let (recording, problems) = read_text(text);
         assert_eq!(recording.names, ["a", "b"]);
-        assert_eq!(recording.problems, []);
+        assert_eq!(problems, [""; 0]);
         let values: Vec<_> =
             recording.rows.iter().map(|row| row.measurement.unwrap().value).collect();
         assert_eq!(values, [1.5, 2.0, 3.0, 4.0]);
@@ -195,9 +206,9 @@ mod tests {
                     2026-01-01T00:00:06Z,a\r\n\
                     2026-01-01T00:00:06Z,,4\r\n\
                     2026-01-01T00:00:06Z,a,125\r\n";
-        let recording = read(text.as_bytes()).unwrap();
+        let (recording, problems) = read_text(text);
         assert_eq!(
-            lines(&recording.problems),
+            problems,
             [
                 "2: `celsius` is -273.2, not from -55 to 125: fault out-of-range",
                 "3: `timestamp` is 2026-01-01T00:00:01.000Z, before the sensor's row at \
@@ -218,7 +229,7 @@ mod tests {
     fn a_file_with_other_columns_is_refused() {
         for text in ["", "time,value\n1,2\n", "\x00\x01\x02", "timestamp,sensor,fahrenheit\n"] {
             assert!(
-                matches!(read(text.as_bytes()), Err(RecordingError::Header { .. })),
+                matches!(read(text.as_bytes(), drop), Err(RecordingError::Header { .. })),
                 "{text:?}"
             );
         }
@@ -229,7 +240,7 @@ mod tests {
         fn no_bytes_make_the_reader_panic(rows: Vec<u8>) {
             let mut text = b"timestamp,sensor,celsius\n".to_vec();
             text.extend(rows);
-            let _any = read(text.as_slice());
+            let _any = read(text.as_slice(), drop);
         }
     }
 }

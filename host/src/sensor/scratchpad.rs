@@ -29,7 +29,9 @@ pub fn parse_w1_slave(text: &str, family: u8) -> Result<Measured, FaultReason> {
     let line = text.lines().next().unwrap_or_default();
     let (bytes, verdict) = line.split_once(" : crc=").ok_or(FaultReason::IoError)?;
     let bytes = parse_bytes(bytes).ok_or(FaultReason::IoError)?;
-    if !verdict.trim_end().ends_with("YES") || crc8(&bytes) != 0 {
+    let stated = verdict.get(..2).and_then(|stated| u8::from_str_radix(stated, 16).ok());
+    let [.., checksum] = bytes;
+    if !verdict.trim_end().ends_with("YES") || stated != Some(checksum) || crc8(&bytes) != 0 {
         return Err(FaultReason::CrcMismatch);
     }
     measure(bytes, family)

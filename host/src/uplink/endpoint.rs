@@ -19,7 +19,14 @@ impl Endpoint {
         let known = matches!(uri.scheme_str(), Some("ws" | "wss"));
         // A name and password in the address would end up in logs: tokens have a file of their own.
         let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        (known && plain && uri.host().is_some_and(|host| !host.is_empty()))
+        let port =
+            uri.authority().zip(uri.host()).and_then(|(all, host)| all.as_str().strip_prefix(host));
+        // A port that is no port would silently become the usual one.
+        let port_fits = port.is_some_and(|port| {
+            port.is_empty()
+                || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok_and(|p| p > 0))
+        });
+        (known && plain && port_fits && uri.host().is_some_and(|host| !host.is_empty()))
             .then_some(Endpoint { uri })
     }
 
@@ -35,9 +42,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Longest token file, in bytes.
+const LONGEST_TOKEN: u64 = 4_096;
+
 /// The first line of a token file.
 pub fn read_token(file: &Path) -> io::Result<String> {
-    let text = std::fs::read_to_string(file)?;
+    let text = crate::file::read_text(file, LONGEST_TOKEN)?;
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(io::Error::new(
@@ -57,9 +67,17 @@ mod tests {
         for text in ["ws://localhost:8080", "wss://hub.example/uplink", "ws://[::1]:9000/x?y=z"] {
             assert!(Endpoint::parse(text).is_some(), "{text}");
         }
-        for text in
-            ["", "localhost:8080", "http://hub", "ws://", "ws://user:secret@hub/", "ws://:80"]
-        {
+        for text in [
+            "",
+            "localhost:8080",
+            "http://hub",
+            "ws://",
+            "ws://user:secret@hub/",
+            "ws://:80",
+            "ws://hub:99999",
+            "ws://hub:0",
+            "ws://hub:",
+        ] {
             assert!(Endpoint::parse(text).is_none(), "{text}");
         }
     }

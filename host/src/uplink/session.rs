@@ -22,10 +22,14 @@ const FRAME_MESSAGES: usize = 128;
 const WINDOW: u64 = 1_024;
 /// Longest time for one write: a hub that takes nothing for so long is as good as gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// Most commands of one connection: what a hub sends in error must not push readings out of the spool.
+const COMMANDS: usize = 64;
+/// Longest id or name of a command that is repeated in its answer, in characters.
+const LONGEST_WORD: usize = 64;
 /// What is left when the process stops is delivered for at most this long.
-const LAST_DELIVERY: Duration = Duration::from_secs(1);
+pub(super) const LAST_DELIVERY: Duration = Duration::from_secs(1);
 /// A close is answered within this, or not waited for.
-const CLOSE_DEADLINE: Duration = Duration::from_millis(200);
+pub(super) const CLOSE_DEADLINE: Duration = Duration::from_millis(200);
 
 /// What the server understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +62,15 @@ pub(super) async fn deliver(
     socket: Socket,
     form: Form,
     uplink: &WebSocketUplink,
+    ever_sent: &mut u64,
     stop: &mut Stop,
 ) -> Ended {
-    let mut session = Session { socket, form, uplink, sent: 0, acked: 0, heard: Instant::now() };
+    // What came before the first message that waits was acked in an earlier connection.
+    let waiting = uplink.spool.read(0, 1);
+    let acked = waiting.first().map_or(uplink.spool.state().last, |stored| stored.seq - 1);
+    let heard = Instant::now();
+    let mut session =
+        Session { socket, form, uplink, ever_sent, sent: acked, acked, commands: 0, heard };
     match session.run(stop).await {
         Ok(()) => {
             session.close().await;
@@ -74,8 +84,11 @@ struct Session<'u> {
     socket: Socket,
     form: Form,
     uplink: &'u WebSocketUplink,
+    /// The highest number that went out over any connection: none above it can be acked.
+    ever_sent: &'u mut u64,
     sent: u64,
     acked: u64,
+    commands: usize,
     heard: Instant,
 }
 
@@ -121,10 +134,6 @@ impl Session<'_> {
             let most = FRAME_MESSAGES.min(usize::try_from(window).unwrap_or(FRAME_MESSAGES));
             let waiting = self.uplink.spool.read(self.sent, most);
             let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(()) };
-            if self.acked == 0 {
-                // What came before this stream's first message here was acked in an earlier connection.
-                self.acked = waiting.first().map_or(0, |stored| stored.seq.saturating_sub(1));
-            }
             match self.form {
                 Form::Plain => {
                     let frames =
@@ -137,6 +146,7 @@ impl Session<'_> {
                 Form::Weir => self.write(vec![Message::text(array(&waiting))]).await?,
             }
             self.sent = last;
+            *self.ever_sent = last.max(*self.ever_sent);
         }
     }
 
@@ -168,24 +178,33 @@ impl Session<'_> {
             _ => return Ok(()),
         };
         match serde_json::from_str(&text) {
-            Ok(HubMessage::Ack { seq }) if seq <= self.uplink.spool.state().last => {
+            Ok(HubMessage::Ack { seq }) if seq <= *self.ever_sent => {
                 self.acked = self.acked.max(seq);
                 self.sent = self.sent.max(seq);
                 self.uplink.spool.ack(seq);
+                Ok(())
             }
             Ok(HubMessage::Ack { seq }) => {
-                return Err(format!("the hub acked {seq}, which was never sent"));
+                Err(format!("the hub acked {seq}, which was never sent"))
             }
-            Ok(HubMessage::Command { id, command }) => {
-                let reason = format!("unknown command `{}`", command.escape_debug());
-                tracing::warn!("The hub sent a command that this version does not know: {reason}.");
-                let result = Body::Result { id, status: "failed".into(), reason: Some(reason) };
-                self.uplink.spool.append(vec![result]);
-            }
-            Err(error) => {
-                tracing::warn!("The hub sent a message that is not of the wire: {error}.")
-            }
+            Ok(HubMessage::Command { id, command }) => self.refuse(id, &command),
+            Err(error) => Err(format!("the hub sent a message that is not of the wire: {error}")),
         }
+    }
+
+    /// There are no commands yet; a hub that sends one is told so.
+    fn refuse(&mut self, id: String, command: &str) -> Result<(), String> {
+        self.commands += 1;
+        if self.commands > COMMANDS || id.chars().count() > LONGEST_WORD {
+            return Err(format!(
+                "the hub sends more than {COMMANDS} commands, or longer ids than {LONGEST_WORD}"
+            ));
+        }
+        let shown: String = command.chars().take(LONGEST_WORD).collect();
+        let reason = format!("unknown command `{}`", shown.escape_debug());
+        tracing::warn!("The hub sent a command that this version does not know: {reason}.");
+        let result = Body::Result { id, status: "failed".into(), reason: Some(reason) };
+        self.uplink.spool.append(vec![result]);
         Ok(())
     }
 

@@ -52,6 +52,7 @@ pub enum LinkState {
 pub async fn run(uplink: WebSocketUplink, state: watch::Sender<LinkState>, mut stop: Stop) {
     let mut backoff = Backoff::default();
     let mut offer = Offer::Protocols;
+    let mut ever_sent = 0;
     loop {
         let connected = tokio::select! {
             () = stop.wait() => return,
@@ -63,7 +64,12 @@ pub async fn run(uplink: WebSocketUplink, state: watch::Sender<LinkState>, mut s
                 let since = Instant::now();
                 state.send_replace(LinkState::Up);
                 tracing::info!(%hub, protocol = form.name(), "Uplink connected.");
-                let ended = session::deliver(socket, form, &uplink, &mut stop).await;
+                let mut patience = stop.clone();
+                let ended = tokio::select! {
+                    ended = session::deliver(socket, form, &uplink, &mut ever_sent, &mut stop) => ended,
+                    // A hub that takes nothing may hold a write up for longer than the process may wait.
+                    () = out_of_patience(&mut patience) => Ended::Stopped,
+                };
                 state.send_replace(LinkState::Down);
                 if since.elapsed() >= STABLE {
                     backoff.reset();
@@ -85,6 +91,11 @@ pub async fn run(uplink: WebSocketUplink, state: watch::Sender<LinkState>, mut s
             return;
         }
     }
+}
+
+async fn out_of_patience(stop: &mut Stop) {
+    stop.wait().await;
+    tokio::time::sleep(session::LAST_DELIVERY + session::CLOSE_DEADLINE).await;
 }
 
 async fn wait(backoff: Duration, stop: &mut Stop) {

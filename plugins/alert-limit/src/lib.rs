@@ -37,11 +37,13 @@ pub struct LimitSettings {
     #[setting(default = "0s")]
     off_delay: Duration,
     /// How often an active alarm is sent again; never when not given.
+    #[setting(min = 1)]
     repeat: Option<Duration>,
     /// How urgent the alarm is.
     #[setting(default = "warning")]
     severity: Urgency,
     /// Alarm when there was no good reading of a sensor for so long; never when not given.
+    #[setting(min = 1)]
     on_missing: Option<Duration>,
 }
 
@@ -84,9 +86,6 @@ impl Alert for Limit {
             ));
         }
         let repeat = settings.repeat.map_or(u64::MAX, |repeat| repeat.nanos);
-        if repeat == 0 {
-            return Err("`repeat` is 0s: it must be longer, or be left out".to_owned());
-        }
         let severity = match settings.severity {
             Urgency::Info => Severity::Info,
             Urgency::Warning => Severity::Warning,

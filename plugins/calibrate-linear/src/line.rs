@@ -25,8 +25,8 @@ impl Line {
     /// The line through two reference points.
     pub fn through(low: Point, high: Point) -> Result<Line, String> {
         let span = high.measured - low.measured;
-        // Written so that a NaN is refused as well.
-        if !(span >= CLOSEST_POINTS) {
+        // NaN is in no range, so it is refused as well.
+        if !(CLOSEST_POINTS..=f64::MAX).contains(&span) {
             return Err(format!(
                 "`low.measured` is {} and `high.measured` is {}: they must be at least {CLOSEST_POINTS} apart, \
                  the lower one first",

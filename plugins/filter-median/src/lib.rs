@@ -19,7 +19,7 @@ pub struct MedianSettings {
     #[setting(default = 5, min = 3, max = 99, step = 2, unit = "readings")]
     window: usize,
     /// After a gap as long as this the window starts anew, so that old values do not colour new ones.
-    #[setting(default = "10m")]
+    #[setting(default = "10m", min = 1)]
     reset_after: Duration,
 }
 

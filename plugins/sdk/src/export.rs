@@ -44,7 +44,7 @@ macro_rules! export {
             };
             #[unsafe(link_section = "weir-manifest")]
             #[used]
-            static SECTION: [u8; MANIFEST.len()] = MANIFEST.json();
+            static SECTION: [u8; MANIFEST.json_len()] = MANIFEST.json();
 
             std::thread_local! {
                 static STAGE: RefCell<Option<$crate::$stage<$plugin>>> = const { RefCell::new(None) };

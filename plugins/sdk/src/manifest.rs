@@ -34,11 +34,11 @@ const API: &str = "0.1.0";
 
 impl Manifest {
     /// How long the JSON text is, in bytes.
-    pub const fn len(&self) -> usize {
+    pub const fn json_len(&self) -> usize {
         self.write(Text::<0>::new()).len
     }
 
-    /// The JSON text. `N` is what [`Manifest::len`] says.
+    /// The JSON text. `N` is what [`Manifest::json_len`] says.
     pub const fn json<const N: usize>(&self) -> [u8; N] {
         self.write(Text::<N>::new()).bytes
     }

@@ -38,9 +38,9 @@ pub struct Parameter {
     pub required: bool,
     /// What holds when the file does not give it, as JSON.
     pub default: Option<&'static str>,
-    /// The smallest number allowed.
+    /// The smallest number allowed; for a duration, in seconds.
     pub min: Option<&'static str>,
-    /// The largest number allowed.
+    /// The largest number allowed; for a duration, in seconds.
     pub max: Option<&'static str>,
     /// Numbers allowed are `min`, `min` + `step`, and so on.
     pub step: Option<&'static str>,

@@ -1,0 +1,69 @@
+//! Reads whole files that somebody else wrote: only regular ones, and never more than expected.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// A regular file's bytes; an error when it is something else, or has more than `most` bytes.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    // Asked before it is opened: opening a FIFO would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    bounded(File::open(path)?, most)
+}
+
+/// All that a reader gives; an error when that is more than `most` bytes.
+pub fn bounded(input: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {most} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// As [`read`], and the bytes must be UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Text from elsewhere as a terminal may be shown it: control characters, and those that reverse the writing, as escapes.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let reverses = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || reverses {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        std::fs::write(&file, b"12345").unwrap();
+        assert_eq!(read(&file, 5).unwrap(), b"12345");
+        assert_eq!(read(&file, 4).unwrap_err().to_string(), "it has more than 4 bytes");
+        for other in [folder.path(), Path::new("/dev/zero")] {
+            assert_eq!(read(other, 4).unwrap_err().to_string(), "it is not a regular file");
+        }
+    }
+
+    #[test]
+    fn nothing_that_moves_the_cursor_is_printed() {
+        assert_eq!(printable("é\u{1b}[31m\n\u{9b}\u{202e}x"), "é\\u{1b}[31m\\n\\u{9b}\\u{202e}x");
+    }
+}

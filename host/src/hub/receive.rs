@@ -1,0 +1,186 @@
+//! From a device's text to messages that the hub can keep: every text in them short and printable, every time a time.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::known::is_name;
+use crate::reading::Timestamp;
+use crate::uplink::wire::{Body, Message};
+
+/// The sensor of a plain client that does not name one.
+const UNNAMED: &str = "temperature";
+/// Longest answer to a command that is passed on, in characters.
+const LONGEST_REASON: usize = 256;
+
+/// A message as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Received {
+    /// Its number, where the device numbers its messages.
+    pub(super) seq: Option<u64>,
+    /// What it says, where its type is known.
+    pub(super) body: Option<Body>,
+}
+
+/// The messages of one frame: one object, or an array of them. Messages of unknown types are left out, as a later
+/// version may send some; their numbers count all the same.
+pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
+    let not_of_the_wire = |e: serde_json::Error| format!("it sent what is not of the wire: {e}");
+    let texts: Vec<&RawValue> = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map_err(not_of_the_wire)?
+    } else {
+        vec![serde_json::from_str(text).map_err(not_of_the_wire)?]
+    };
+    let mut messages = Vec::with_capacity(texts.len());
+    for text in texts {
+        let Outline { seq, kind, .. } =
+            serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
+        let body = match &*kind {
+            "temperature" => Some(temperature(text.get()).map_err(not_of_the_wire)?),
+            "fault" | "alarm" | "dropped" | "health" | "result" => {
+                Some(serde_json::from_str(text.get()).map_err(not_of_the_wire)?)
+            }
+            _ => None,
+        };
+        messages.push(Received { seq, body: body.map(checked).transpose()? });
+    }
+    Ok(messages)
+}
+
+/// What can be seen of a message without knowing its type.
+#[derive(Deserialize)]
+struct Outline {
+    seq: Option<u64>,
+    #[serde(rename = "type")]
+    kind: Box<str>,
+    value: Option<f64>,
+    sensor: Option<Box<str>>,
+}
+
+/// A plain client sends a value and no more; what it leaves out is filled in.
+fn temperature(text: &str) -> Result<Body, serde_json::Error> {
+    serde_json::from_str(text).or_else(|error| {
+        let Outline { value, sensor, .. } = serde_json::from_str(text)?;
+        Ok(Body::Temperature {
+            sensor: sensor.as_deref().unwrap_or(UNNAMED).into(),
+            time: Timestamp::now().to_string().into(),
+            value: value.ok_or(error)?,
+            quality: "good".into(),
+        })
+    })
+}
+
+/// The same message with its time as we print it; an error when anything in it is not as the wire says.
+fn checked(mut body: Body) -> Result<Body, String> {
+    match &mut body {
+        Body::Temperature { sensor, time, quality, .. } => {
+            name("sensor", sensor)?;
+            one_of("quality", quality, &["good", "uncertain"])?;
+            reprint(time)?;
+        }
+        Body::Fault { sensor, time, reason } => {
+            name("sensor", sensor)?;
+            name("reason", reason)?;
+            reprint(time)?;
+        }
+        Body::Alarm { alarm, sensor, condition, state, severity, time, .. } => {
+            name("alarm", alarm)?;
+            name("sensor", sensor)?;
+            if !condition.is_empty() {
+                name("condition", condition)?;
+            }
+            one_of("state", state, &["active", "cleared"])?;
+            one_of("severity", severity, &["info", "warning", "critical"])?;
+            reprint(time)?;
+        }
+        Body::Dropped { reason, .. } => name("reason", reason)?,
+        Body::Health { time, .. } => reprint(time)?,
+        Body::Result { id, status, reason } => {
+            name("id", id)?;
+            name("status", status)?;
+            if let Some(reason) = reason {
+                *reason = reason.chars().take(LONGEST_REASON).collect();
+            }
+        }
+    }
+    Ok(body)
+}
+
+fn name(key: &str, text: &str) -> Result<(), String> {
+    if is_name(text) {
+        Ok(())
+    } else {
+        Err(format!("its `{key}` must have 1 to 64 printable characters"))
+    }
+}
+
+fn one_of(key: &str, text: &str, allowed: &[&str]) -> Result<(), String> {
+    if allowed.contains(&text) {
+        Ok(())
+    } else {
+        Err(format!("its `{key}` must be one of {}", allowed.join(", ")))
+    }
+}
+
+fn reprint(time: &mut Box<str>) -> Result<(), String> {
+    let parsed: Timestamp = time.parse().map_err(|e| format!("its `time` {e}"))?;
+    *time = parsed.to_string().into();
+    Ok(())
+}
+
+/// As browsers are sent it.
+pub(super) fn retell(seq: Option<u64>, body: Body) -> String {
+    Message { seq, body }.to_json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_completed_or_refused() {
+        for (text, expected) in [
+            (
+                r#"{"type":"temperature","sensor":"a","time":"2026-01-01T00:00:00.0009Z","value":1,"quality":"good"}"#,
+                Ok(1),
+            ),
+            (r#"{"type":"temperature","value":20.5}"#, Ok(1)),
+            (r#"[]"#, Ok(0)),
+            (
+                r#"[{"type":"tomorrow","seq":3,"x":[1]},{"type":"dropped","seq":4,"from":1,"to":2,"reason":"spool-full"}]"#,
+                Ok(2),
+            ),
+            (r#"{"type":"temperature"}"#, Err("not of the wire")),
+            (r#"{"value":1}"#, Err("not of the wire")),
+            ("[1]", Err("not of the wire")),
+            ("{", Err("not of the wire")),
+            (
+                r#"{"type":"fault","sensor":"a","time":"noon","reason":"stale"}"#,
+                Err("`time` must be a time"),
+            ),
+            (
+                r#"{"type":"fault","sensor":"","time":"2026-01-01T00:00:00Z","reason":"stale"}"#,
+                Err("`sensor` must have 1 to 64"),
+            ),
+            (
+                r#"{"type":"temperature","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"fine"}"#,
+                Err("one of good, uncertain"),
+            ),
+        ] {
+            match (receive(text), expected) {
+                (Ok(messages), Ok(count)) => assert_eq!(messages.len(), count, "{text}"),
+                (Err(why), Err(expected)) => assert!(why.contains(expected), "{text}: {why}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+        let [Received { seq: None, body: Some(body) }] =
+            &receive(r#"{"type":"temperature","value":20.5}"#).unwrap()[..]
+        else {
+            panic!()
+        };
+        let told: serde_json::Value = serde_json::from_str(&retell(None, body.clone())).unwrap();
+        assert_eq!(
+            (&told["sensor"], &told["value"], &told["quality"]),
+            (&"temperature".into(), &20.5.into(), &"good".into())
+        );
+    }
+}
