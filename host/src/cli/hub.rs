@@ -25,13 +25,9 @@ impl Hub {
             let (stopper, stopped) = stop::channel();
             let served = tokio::spawn(hub::serve(listener, stopped));
             crate::pipeline::interrupted().await?;
-            // Open pages and devices are told; those that do not listen are not waited for.
             stopper.stop();
-            match tokio::time::timeout(hub::STOP_DEADLINE, served).await {
-                Ok(served) => served?,
-                Err(_) => Ok(()),
-            }
-        })??;
-        Ok(())
+            served.await?;
+            Ok::<(), Failure>(())
+        })?
     }
 }

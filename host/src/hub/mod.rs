@@ -14,18 +14,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Extension, Request};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::stop::Stop;
 use state::Hub;
 
 /// How long open pages and devices are waited for when the hub stops.
-pub const STOP_DEADLINE: Duration = Duration::from_millis(500);
+const STOP_DEADLINE: Duration = Duration::from_millis(500);
+/// Most connections of pages and programs, and of devices that have not become a WebSocket yet.
+const CONNECTIONS: usize = 1_024;
+/// Who connects, or keeps a connection open, asks for something within this.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+/// When the system has no connection to give, the next try is so much later.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes the address, so that a port in use is noticed before anything starts.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -34,8 +45,8 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
 }
 
-/// Serves devices and browsers until `stop` is true.
-pub async fn serve(listener: TcpListener, stop: Stop) -> io::Result<()> {
+/// Serves devices and browsers until told to stop.
+pub async fn serve(listener: TcpListener, mut stop: Stop) {
     let hub = Arc::new(Hub::new());
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
@@ -48,9 +59,53 @@ pub async fn serve(listener: TcpListener, stop: Stop) -> io::Result<()> {
         .merge(page::routes())
         .layer(middleware::from_fn(harden))
         .with_state(Served { hub, stop: stop.clone() });
-    let mut stopped = stop;
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(async move { stopped.wait().await }).await
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    // Dropped with this function: connections that do not end by themselves end then.
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.wait() => break,
+            // Finished tasks are taken off the set as they end.
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => {
+                let routes = routes.clone().layer(Extension(ConnectInfo(peer)));
+                connections.spawn(async move {
+                    let connection = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(REQUEST_DEADLINE)
+                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+                        .with_upgrades();
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%peer, "A connection ended: {error}.");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, for instance: the next moment may have some.
+                tracing::warn!("Cannot take a connection: {error}.");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Open pages have heard the stop too and end by themselves.
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_DEADLINE, ended).await.is_err() {
+        tracing::debug!("Some connections did not end in time.");
+    }
+}
+
+/// Waits for room first: connections beyond the bound wait in the system's queue.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
 }
 
 /// What every handler gets.
