@@ -2,7 +2,7 @@
 //! the console. The PNGs are left in `target/page`.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,17 +15,8 @@ const PROBE: &str = "28-0316a2794dff";
 
 #[test]
 fn a_person_sees_values_faults_and_alarms() {
-    for program in ["chromium", "chromedriver"] {
-        if !Command::new(program)
-            .arg("--version")
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            eprintln!(
-                "SKIPPED: there is no {program} (Debian: apt-get install chromium chromium-driver)"
-            );
-            return;
-        }
+    if !has_browser() {
+        return;
     }
     let tree = W1Tree::new();
     tree.measure(PROBE, -18.5);
@@ -88,14 +79,7 @@ fn a_person_sees_values_faults_and_alarms() {
 #[test]
 fn a_hostile_name_is_text_and_not_markup() {
     use tokio_tungstenite::tungstenite::{Message, connect};
-    if !Command::new("chromedriver")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        eprintln!(
-            "SKIPPED: there is no chromedriver (Debian: apt-get install chromium chromium-driver)"
-        );
+    if !has_browser() {
         return;
     }
     let mut hub = Running::start(weir(&["hub", "--listen", "127.0.0.1:0"]));
@@ -120,6 +104,22 @@ fn a_hostile_name_is_text_and_not_markup() {
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 
+fn has_browser() -> bool {
+    for program in ["chromium", "chromedriver"] {
+        if !Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            eprintln!(
+                "SKIPPED: there is no {program} (Debian: apt-get install chromium chromium-driver)"
+            );
+            return false;
+        }
+    }
+    true
+}
+
 /// A headless Chromium, spoken to through chromedriver (W3C WebDriver).
 struct Browser {
     driver: SocketAddr,
@@ -131,12 +131,12 @@ struct Browser {
 
 impl Browser {
     fn start() -> Browser {
-        // A free port; chromedriver does not say which one it took when asked for any.
-        let driver = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={}", driver.port()));
+        command.arg("--port=0");
         let mut process = Running::start(command);
-        process.line("started successfully");
+        let started = process.line("started successfully on port ");
+        let port = started.rsplit(' ').next().unwrap().trim_end_matches('.').parse().unwrap();
+        let driver = SocketAddr::from(([127, 0, 0, 1], port));
         let profile = tempfile::tempdir().unwrap();
         let arguments = [
             "--headless=new",
@@ -211,9 +211,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.ask("DELETE", "", &Value::Null);
-        }
+        // Also after a failed test: the browser is chromedriver's child, not ours. A second panic would hide the first.
+        let path = format!("DELETE /session/{}", self.session);
+        drop(std::panic::catch_unwind(|| http(self.driver, "HTTP/1.1", &path, "")));
     }
 }
 

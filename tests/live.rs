@@ -1,5 +1,6 @@
 //! From an emulated 1-Wire tree with real scratchpads through three plugins to what a browser receives.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -194,4 +195,44 @@ fn the_demo_shows_sensors_a_fault_and_an_alarm_within_a_minute() {
     live.message(|m| m["type"] == "alarm" && m["state"] == "active");
     demo.signal("TERM");
     assert!(demo.end().0.success());
+}
+
+#[test]
+fn a_recording_is_played_into_a_running_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("r.csv"),
+        "timestamp,sensor,celsius\n2026-01-01T00:00:00Z,T0,1.5\n2026-01-01T00:00:00Z,T1,9\n2026-01-01T01:00:00Z,T0,-273.2\n",
+    )
+    .unwrap();
+    let file = folder.path().join("p.toml");
+    std::fs::write(
+        &file,
+        "[device]\nname = \"d\"\n[[sensor]]\nname = \"a\"\ndriver = \"replay\"\nfile = \"r.csv\"\ncolumn = \"T0\"\n\
+         speed = 36000\n[dashboard]\nlisten = \"127.0.0.1:0\"\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let mut run = Running::start(weir(&["run", file]));
+    let address = run.dashboard();
+    // Whatever is seen first, the snapshot or a change, the entries are there after a few of them.
+    let mut live = Live::open(address);
+    let entries = loop {
+        live.next();
+        let (head, mut reader) =
+            http(address, "HTTP/1.0", "GET /api/readings?device=d&sensor=a", "");
+        let mut body = String::new();
+        reader.read_to_string(&mut body).unwrap();
+        let entries: Value = serde_json::from_str(&body).unwrap_or_default();
+        if head.contains("200 OK") && entries.as_array().is_some_and(|entries| entries.len() == 2) {
+            break entries;
+        }
+    };
+    assert_eq!((&entries[0]["value"], &entries[1]["fault"]), (&json!(1.5), &json!("out-of-range")));
+    // With a name that it does not have, and without the file, it is refused before the start.
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, text.replace("T0", "T7")).unwrap();
+    let (status, lines) = Running::start(weir(&["run", file])).end();
+    assert_eq!(status.code(), Some(1));
+    assert!(lines.last().unwrap().contains("has no sensor `T7` (it has: T0, T1)"), "{lines:?}");
 }

@@ -118,6 +118,42 @@ fn a_replay_gives_the_same_bytes_every_time_and_alarms_at_their_exact_times() {
     assert_eq!(run().stdout, first.stdout);
 }
 
+#[test]
+fn a_sensor_that_falls_silent_is_missing_whatever_the_pace_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("p.toml");
+    std::fs::write(
+        &pipeline,
+        "[device]\nname = \"d\"\n[[sensor]]\nname = \"a\"\ndriver = \"simulated\"\n[[sensor]]\nname = \"b\"\n\
+         driver = \"simulated\"\n[[stage]]\nname = \"gone\"\nplugin = \"alert-limit\"\n\
+         config = { on_missing = \"60s\" }\n[dashboard]\nlisten = \"127.0.0.1:0\"\n",
+    )
+    .unwrap();
+    for pace in [1, 2] {
+        let mut rows = "timestamp,sensor,celsius\n".to_owned();
+        for second in (0..240).step_by(pace) {
+            let time = format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60);
+            rows += &format!("{time},a,4\n");
+            if second <= 100 {
+                rows += &format!("{time},b,4\n");
+            }
+        }
+        let csv = folder.path().join("r.csv");
+        std::fs::write(&csv, rows).unwrap();
+        let output =
+            weir(&["replay", pipeline.to_str().unwrap(), "--input", csv.to_str().unwrap()])
+                .output()
+                .unwrap();
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let alarms: Vec<&str> = lines.lines().filter(|line| line.contains("alarm")).collect();
+        assert_eq!(alarms.len(), 1, "{pace}: {alarms:?}");
+        assert!(
+            alarms[0].contains(r#""sensor":"b","condition":"missing""#)
+                && alarms[0].contains("T00:02:40.000Z")
+        );
+    }
+}
+
 /// Every recording gives one message for each row that is not skipped, and as many faults as it has impossible values.
 #[test]
 fn real_recordings_are_replayed_row_by_row() {

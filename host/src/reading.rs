@@ -12,8 +12,6 @@ pub struct Timestamp {
     pub nanos: u64,
 }
 
-/// The last moment that prints with a year of four digits fits easily; what a text may not exceed.
-const LAST_YEAR: u64 = 2500;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 impl Timestamp {
@@ -56,10 +54,9 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, TimestampError> {
         let time = humantime::parse_rfc3339_weak(text.trim()).map_err(|_| TimestampError)?;
         let since = time.duration_since(UNIX_EPOCH).map_err(|_| TimestampError)?;
-        if since.as_secs() / (366 * 86_400) + 1970 >= LAST_YEAR {
-            return Err(TimestampError);
-        }
-        Ok(Timestamp::from_epoch(since))
+        // All that prints can be read again: whatever fits the nanoseconds.
+        let nanos = u64::try_from(since.as_nanos()).map_err(|_| TimestampError)?;
+        Ok(Timestamp { nanos })
     }
 }
 
@@ -350,6 +347,14 @@ mod tests {
         ] {
             let time: Timestamp = text.parse().unwrap();
             assert_eq!(time.to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn what_prints_can_be_read() {
+        for nanos in [0, 1_000_000, u64::MAX / 1_000_000 * 1_000_000] {
+            let time = Timestamp { nanos };
+            assert_eq!(time.to_string().parse(), Ok(time));
         }
     }
 

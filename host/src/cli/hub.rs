@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use super::{Failure, block_on, say};
+use crate::pipeline::Signals;
 use crate::{hub, stop};
 
 /// Receive devices' messages and show them on a live page.
@@ -20,11 +21,12 @@ impl Hub {
         block_on(async {
             let listener = hub::bind(self.listen).await?;
             let address = listener.local_addr()?;
+            let mut signals = Signals::new()?;
             say(format_args!("Dashboard: http://{address}/"))?;
             say(format_args!("Devices:   ws://{address}/uplink"))?;
             let (stopper, stopped) = stop::channel();
             let served = tokio::spawn(hub::serve(listener, stopped));
-            crate::pipeline::interrupted().await?;
+            signals.wait(None).await;
             stopper.stop();
             served.await?;
             Ok::<(), Failure>(())

@@ -1,5 +1,6 @@
 //! `weir replay`: a recording through a pipeline's stages, offline.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
@@ -7,8 +8,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, load_pipeline};
+use crate::file::printable;
 use crate::pipeline::{Naming, ReplayError, replay};
-use crate::sensor::recording;
+use crate::sensor::recording::{self, RowProblem};
 
 /// Pass recorded readings through a pipeline's stages, offline, as fast as it goes: JSON lines as on the wire, the
 /// same every time.
@@ -35,7 +37,7 @@ impl Replay {
         let pipeline = load_pipeline(&self.file)?;
         let shown = self.input.display();
         let input = File::open(&self.input).map_err(|e| format!("cannot open {shown}: {e}"))?;
-        let recording = recording::read(input, |p| eprintln!("{shown}:{}: {}", p.line, p.what))
+        let recording = recording::read(input, |problem| report(&shown, &problem))
             .map_err(|e| format!("{shown}: {}", super::with_causes(&e)))?;
         let naming = Naming { map: self.map, adopt: self.adopt };
         let lines = match &self.output {
@@ -68,6 +70,11 @@ impl Replay {
         )?;
         Ok(())
     }
+}
+
+/// Names a bad row on standard error. When nobody reads that any more, the replay goes on.
+fn report(file: &impl Display, problem: &RowProblem) {
+    let _told = writeln!(io::stderr(), "{file}:{}: {}", problem.line, printable(&problem.what));
 }
 
 fn parse_map(text: &str) -> Result<(String, String), String> {

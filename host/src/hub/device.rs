@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::Served;
 use super::receive::receive;
@@ -52,8 +53,15 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
 
 async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr) {
     let acks = socket.protocol().is_some_and(|protocol| protocol == PROTOCOL);
-    let mut connection =
-        Connection { socket, hub: &served.hub, peer, acks, name: None, heard: Instant::now() };
+    let mut connection = Connection {
+        socket,
+        hub: &served.hub,
+        peer,
+        acks,
+        name: None,
+        stream: None,
+        heard: Instant::now(),
+    };
     let ended = tokio::select! {
         // The device keeps what was not acked, and comes back.
         () = served.stop.wait() => Err("the hub is stopping".to_owned()),
@@ -80,6 +88,7 @@ struct Connection<'h> {
     peer: SocketAddr,
     acks: bool,
     name: Option<String>,
+    stream: Option<Uuid>,
     heard: Instant,
 }
 
@@ -117,7 +126,7 @@ impl Connection<'_> {
             let taken = self.connect(text)?;
             return self.ack(taken).await;
         };
-        let taken = self.hub.take(name, receive(text)?).map_err(|e| e.to_string())?;
+        let taken = self.hub.take(name, self.stream, receive(text)?).map_err(|e| e.to_string())?;
         self.ack(taken).await
     }
 
@@ -140,9 +149,11 @@ impl Connection<'_> {
             fields.insert("device".to_owned(), name.clone().into());
         }
         let connect: Connect = serde_json::from_value(json).map_err(|e| not_of_the_wire(&e))?;
+        let stream = connect.stream;
         let taken = self.hub.connect(connect).map_err(|e| e.to_string())?;
         tracing::info!(device = %name.escape_debug(), peer = %self.peer, acks = self.acks, "A device connected.");
         self.name = Some(name);
+        self.stream = stream;
         Ok(taken)
     }
 

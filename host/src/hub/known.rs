@@ -50,7 +50,7 @@ pub(super) struct Device {
     pub(super) alarms: Vec<Alarm>,
     #[serde(skip)]
     pub(super) connections: u32,
-    /// The streams that were seen, the present one last, each with the highest number that was taken of it.
+    /// The streams that were seen, the newest last, each with the highest number that was taken of it.
     #[serde(skip)]
     streams: VecDeque<(Option<Uuid>, u64)>,
     #[serde(skip)]
@@ -154,24 +154,35 @@ impl Device {
         }
     }
 
-    /// The device goes on with this stream. One without a name is new each time.
+    /// The device goes on with this stream. With a new one its alerts began anew, so what was active before is over.
     pub(super) fn follow(&mut self, stream: Option<Uuid>) {
-        let known = self.streams.iter().position(|(known, _)| stream.is_some() && *known == stream);
-        let followed = known.and_then(|known| self.streams.remove(known)).unwrap_or((stream, 0));
+        if stream.is_some() && self.streams.iter().any(|(known, _)| *known == stream) {
+            return;
+        }
         if self.streams.len() >= STREAMS {
             self.streams.pop_front();
         }
-        self.streams.push_back(followed);
+        self.streams.push_back((stream, 0));
+        let now: Box<str> = Timestamp::now().to_string().into();
+        for alarm in self.alarms.iter_mut().filter(|alarm| &*alarm.state == "active") {
+            alarm.state = "cleared".into();
+            alarm.since = now.clone();
+            alarm.time = now.clone();
+        }
     }
 
-    /// The highest number of the present stream that was taken.
-    pub(super) fn taken(&self) -> u64 {
-        self.streams.back().map_or(0, |(_, taken)| *taken)
+    /// The highest number of a stream that was taken.
+    pub(super) fn taken(&self, stream: Option<Uuid>) -> u64 {
+        let known = self.streams.iter().find(|(known, _)| stream.is_some() && *known == stream);
+        known.map_or(0, |(_, taken)| *taken)
     }
 
-    /// Whether a number was taken before; notes it when not. A message without a number is always new.
-    pub(super) fn has_seen(&mut self, seq: Option<u64>) -> bool {
-        let (Some(seq), Some((_, taken))) = (seq, self.streams.back_mut()) else { return false };
+    /// Whether a number of a stream was taken before; notes it when not. A message without a number, or of a device
+    /// without a stream, is always new.
+    pub(super) fn has_seen(&mut self, stream: Option<Uuid>, seq: Option<u64>) -> bool {
+        let mut streams = self.streams.iter_mut();
+        let known = streams.find(|(known, _)| stream.is_some() && *known == stream);
+        let (Some(seq), Some((_, taken))) = (seq, known) else { return false };
         if seq <= *taken {
             return true;
         }
@@ -285,4 +296,70 @@ pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Refused> 
 
 pub(super) fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm(state: &str) -> Body {
+        Body::Alarm {
+            alarm: "warm".into(),
+            sensor: "a".into(),
+            condition: "above".into(),
+            state: state.into(),
+            severity: "critical".into(),
+            value: None,
+            limit: None,
+            time: "2026-01-01T00:00:00.000Z".into(),
+        }
+    }
+
+    #[test]
+    fn a_number_is_taken_once_a_stream_whichever_came_between() {
+        let [one, two] = [Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2))];
+        let mut device = Device::new("d".to_owned());
+        device.follow(one);
+        assert!(!device.has_seen(one, Some(4)));
+        // A second device of the same name, or the same with a new spool.
+        device.follow(two);
+        assert!(!device.has_seen(two, Some(1)));
+        assert!(device.has_seen(one, Some(4)) && !device.has_seen(one, Some(5)));
+        device.follow(one);
+        assert_eq!((device.taken(one), device.taken(two), device.taken(None)), (5, 1, 0));
+        assert!(!device.has_seen(None, Some(1)) && !device.has_seen(None, Some(1)));
+    }
+
+    #[test]
+    fn a_new_stream_ends_the_alarms_of_the_one_before() {
+        let mut device = Device::new("d".to_owned());
+        device.follow(Some(Uuid::from_u128(1)));
+        device.take(&alarm("active"), &mut 0).unwrap();
+        device.follow(Some(Uuid::from_u128(1)));
+        assert_eq!(&*device.alarms[0].state, "active", "only a connection was lost");
+        device.follow(Some(Uuid::from_u128(2)));
+        assert_eq!(&*device.alarms[0].state, "cleared");
+    }
+
+    #[test]
+    fn history_is_bounded_a_sensor_and_in_all() {
+        let mut device = Device::new("d".to_owned());
+        let mut entries = 0;
+        let fault = |sensor: &str| Body::Fault {
+            sensor: sensor.into(),
+            time: "2026-01-01T00:00:00.000Z".into(),
+            reason: "stale".into(),
+        };
+        for _ in 0..RECENT + 10 {
+            device.take(&fault("a"), &mut entries).unwrap();
+        }
+        assert_eq!((device.sensors[0].recent.len(), entries), (RECENT, RECENT));
+        entries = HISTORY;
+        device.take(&fault("a"), &mut entries).unwrap();
+        device.take(&fault("b"), &mut entries).unwrap();
+        assert_eq!(
+            (device.sensors[0].recent.len(), device.sensors[1].recent.len(), entries),
+            (RECENT, 0, HISTORY)
+        );
+    }
 }

@@ -22,13 +22,13 @@ pub(super) async fn live(
     State(served): State<Served>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let Served { hub, mut stop } = served;
-    let mut updates = hub.updates();
+    let (snapshot, mut updates) = hub.look();
     let mut pings = tokio::time::interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut begins = true;
+    let mut begin = Some(snapshot);
     let next = async move || {
-        if std::mem::take(&mut begins) {
-            return Some(event("snapshot", &hub.snapshot()));
+        if let Some(snapshot) = begin.take() {
+            return Some(event("snapshot", &snapshot));
         }
         tokio::select! {
             () = stop.wait() => None,
@@ -36,8 +36,9 @@ pub(super) async fn live(
             update = updates.recv() => match update {
                 Ok(update) => Some(event(update.kind, &update.json)),
                 Err(RecvError::Lagged(_)) => {
-                    updates = updates.resubscribe();
-                    Some(event("snapshot", &hub.snapshot()))
+                    let (snapshot, from_now_on) = hub.look();
+                    updates = from_now_on;
+                    Some(event("snapshot", &snapshot))
                 }
                 Err(RecvError::Closed) => None,
             },

@@ -32,8 +32,7 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
     };
     let mut messages = Vec::with_capacity(texts.len());
     for text in texts {
-        let Outline { seq, kind, .. } =
-            serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
+        let Outline { seq, kind } = serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
         let body = match &*kind {
             "temperature" => Some(temperature(text.get()).map_err(not_of_the_wire)?),
             "fault" | "alarm" | "dropped" | "health" | "result" => {
@@ -52,20 +51,23 @@ struct Outline {
     seq: Option<u64>,
     #[serde(rename = "type")]
     kind: Box<str>,
-    value: Option<f64>,
-    sensor: Option<Box<str>>,
 }
 
-/// A plain client sends a value and no more; what it leaves out is filled in.
+/// A plain client sends a value and no more; what it leaves out is filled in, what it sends is taken as it is.
 fn temperature(text: &str) -> Result<Body, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| {
-        let Outline { value, sensor, .. } = serde_json::from_str(text)?;
-        Ok(Body::Temperature {
-            sensor: sensor.as_deref().unwrap_or(UNNAMED).into(),
-            time: Timestamp::now().to_string().into(),
-            value: value.ok_or(error)?,
-            quality: "good".into(),
-        })
+    #[derive(Deserialize)]
+    struct Plain {
+        value: f64,
+        sensor: Option<Box<str>>,
+        time: Option<Box<str>>,
+        quality: Option<Box<str>>,
+    }
+    let Plain { value, sensor, time, quality } = serde_json::from_str(text)?;
+    Ok(Body::Temperature {
+        sensor: sensor.as_deref().unwrap_or(UNNAMED).into(),
+        time: time.unwrap_or_else(|| Timestamp::now().to_string().into()),
+        value,
+        quality: quality.unwrap_or_else(|| "good".into()),
     })
 }
 
@@ -145,6 +147,7 @@ mod tests {
             ),
             (r#"{"type":"temperature","value":20.5}"#, Ok(1)),
             (r#"[]"#, Ok(0)),
+            (r#"{"type":"temperature","value":20.5,"time":5}"#, Err("not of the wire")),
             (
                 r#"[{"type":"tomorrow","seq":3,"x":[1]},{"type":"dropped","seq":4,"from":1,"to":2,"reason":"spool-full"}]"#,
                 Ok(2),
@@ -172,6 +175,10 @@ mod tests {
                 (got, _) => panic!("{text}: {got:?}"),
             }
         }
+        let doubted = receive(r#"{"type":"temperature","value":1,"quality":"uncertain"}"#).unwrap();
+        assert!(
+            matches!(&doubted[0].body, Some(Body::Temperature { quality, .. }) if &**quality == "uncertain")
+        );
         let [Received { seq: None, body: Some(body) }] =
             &receive(r#"{"type":"temperature","value":20.5}"#).unwrap()[..]
         else {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use super::known::{Alarm, DEVICES, Device, LONGEST_NAME, Refused, SENSORS, check_name, is_name};
 use super::receive::{Received, retell};
@@ -48,9 +49,13 @@ impl Hub {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What will change from now on.
-    pub(super) fn updates(&self) -> broadcast::Receiver<Update> {
-        self.updates.subscribe()
+    /// Everything, for a browser that begins, and what changes from then on: nothing is in both, nothing in neither.
+    pub(super) fn look(&self) -> (String, broadcast::Receiver<Update>) {
+        // Changes are told while the lock is held.
+        let known = self.known();
+        let devices = known.devices.values().collect();
+        let snapshot = to_json(&Snapshot { time: Timestamp::now().to_string(), devices });
+        (snapshot, self.updates.subscribe())
     }
 
     /// A device has connected. Gives the highest number of its stream that is taken already.
@@ -70,7 +75,8 @@ impl Hub {
         let device = devices
             .entry(connect.device.clone())
             .or_insert_with(|| Device::new(connect.device.clone()));
-        device.follow(connect.stream);
+        let stream = connect.stream;
+        device.follow(stream);
         device.version = connect.version.chars().take(LONGEST_NAME).collect();
         for sensor in connect.sensors {
             let known = device.sensor(&sensor.sensor)?;
@@ -81,7 +87,7 @@ impl Hub {
         device.connected = true;
         device.changed = Timestamp::now().to_string();
         self.tell_device(device);
-        Ok(device.taken())
+        Ok(device.taken(stream))
     }
 
     /// A connection of a device has ended.
@@ -98,14 +104,19 @@ impl Hub {
     }
 
     /// Takes the messages of one frame. Gives the number up to which all is taken.
-    pub(super) fn take(&self, name: &str, messages: Vec<Received>) -> Result<u64, Refused> {
+    pub(super) fn take(
+        &self,
+        name: &str,
+        stream: Option<Uuid>,
+        messages: Vec<Received>,
+    ) -> Result<u64, Refused> {
         let mut known = self.known();
         let Known { devices, entries } = &mut *known;
         let device = devices.get_mut(name).ok_or(Refused::NotConnected)?;
         let somebody_looks = self.updates.receiver_count() > 0;
         let mut new = Vec::new();
         for Received { seq, body } in messages {
-            if device.has_seen(seq) {
+            if device.has_seen(stream, seq) {
                 device.counts.repeated += 1;
                 continue;
             }
@@ -120,7 +131,7 @@ impl Hub {
             let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));
             self.tell("messages", json);
         }
-        Ok(device.taken())
+        Ok(device.taken(stream))
     }
 
     fn tell_device(&self, device: &Device) {
@@ -132,16 +143,6 @@ impl Hub {
     fn tell(&self, kind: &'static str, json: String) {
         // Nobody listens: then nobody misses it.
         let _listeners = self.updates.send(Update { kind, json: json.into() });
-    }
-
-    /// Everything, for a browser that begins.
-    pub(super) fn snapshot(&self) -> String {
-        let known = self.known();
-        let devices = &known.devices;
-        to_json(&Snapshot {
-            time: Timestamp::now().to_string(),
-            devices: devices.values().collect(),
-        })
     }
 
     /// All devices without their history, as JSON.

@@ -1,6 +1,6 @@
 //! The running chain: a batch goes through all stages by plain calls. Live and replay use the same one.
 
-use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use super::stage::RunningStage;
@@ -71,11 +71,11 @@ impl Chain {
         stages: &[Stage],
         series: &[Series],
     ) -> Result<Chain, Vec<StartError>> {
-        let mut compiled: HashMap<*const PluginFile, Plugin> = HashMap::new();
+        let compiled = compile(engine, stages);
         let mut running = Vec::new();
         let mut refused = Vec::new();
         for stage in stages {
-            match start_stage(engine, &mut compiled, stage, series) {
+            match start_stage(&compiled, stage, series) {
                 Ok(stage) => running.push(stage),
                 Err(error) => refused.push(error),
             }
@@ -134,29 +134,58 @@ impl Chain {
     /// Writes what the plugins counted to the log.
     pub fn log_counters(&self) {
         for stage in &self.stages {
-            for (counter, count) in stage.counters().into_iter().flatten() {
-                tracing::info!(stage = stage.name(), counter, count, "The plugin counted.");
+            for (counter, count) in stage.counters() {
+                tracing::info!(stage = stage.name, counter, count, "The plugin counted.");
             }
         }
     }
 }
 
+/// A plugin's file and what compiling it gave.
+type Compiled<'s> = (&'s Arc<PluginFile>, Result<Plugin, CompileError>);
+
+/// Compiling is most of the time from the start to the first reading, so each processor takes a plugin. A compiler that
+/// panics over a plugin takes its own thread down and no more.
+fn compile<'s>(engine: &Engine, stages: &'s [Stage]) -> Vec<Compiled<'s>> {
+    let mut files: Vec<&Arc<PluginFile>> = Vec::new();
+    for stage in stages {
+        if !files.iter().any(|file| Arc::ptr_eq(file, &stage.plugin)) {
+            files.push(&stage.plugin);
+        }
+    }
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let at_once = files.chunks(processors).flat_map(|files| {
+        std::thread::scope(|scope| {
+            let compile = |file: &'s Arc<PluginFile>| {
+                let thread = std::thread::Builder::new().name("compile".to_owned());
+                (file, thread.spawn_scoped(scope, || engine.compile(file)))
+            };
+            let threads: Vec<_> = files.iter().map(|file| compile(file)).collect();
+            let done = threads.into_iter().map(|(file, thread)| {
+                let joined = thread.map_err(CompileError::no_thread).and_then(|thread| {
+                    thread.join().unwrap_or_else(|_| Err(CompileError::panicked()))
+                });
+                (file, joined)
+            });
+            done.collect::<Vec<_>>()
+        })
+    });
+    at_once.collect()
+}
+
 fn start_stage(
-    engine: &Engine,
-    compiled: &mut HashMap<*const PluginFile, Plugin>,
+    compiled: &[Compiled<'_>],
     stage: &Stage,
     series: &[Series],
 ) -> Result<RunningStage, StartError> {
     let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
-    let ready = match compiled.get(&Arc::as_ptr(&stage.plugin)) {
-        Some(ready) => ready.clone(),
-        None => match engine.compile(&stage.plugin) {
-            Ok(ready) => compiled.entry(Arc::as_ptr(&stage.plugin)).or_insert(ready).clone(),
-            Err(source) => return Err(StartError::Compile { stage: name, plugin, source }),
-        },
-    };
-    let running = RunningStage::start(stage, ready, series);
-    running.map_err(|why| StartError::Refused { stage: name, plugin, why })
+    let ready = compiled.iter().find(|(file, _)| Arc::ptr_eq(file, &stage.plugin));
+    match ready.map(|(_, ready)| ready.clone()) {
+        Some(Ok(ready)) => RunningStage::start(stage, ready, series)
+            .map_err(|why| StartError::Refused { stage: name, plugin, why }),
+        Some(Err(source)) => Err(StartError::Compile { stage: name, plugin, source }),
+        None => Err(StartError::Compile { stage: name, plugin, source: CompileError::panicked() }),
+    }
 }
 
 impl Pipeline {

@@ -98,9 +98,19 @@ impl<'a> Checker<'_, 'a, '_> {
             keys.finish(self.source);
             listen
         });
-        if uplink.is_none() && dashboard.is_none() && output_tables.is_empty() {
-            let text = "readings have no way out: add [uplink], [dashboard] or an [[output]]";
+        let is_linked = uplink.is_some() || dashboard.is_some();
+        let has_alarm_output = output_tables.iter().any(|(table, _)| table.contains_key("alarm"));
+        if !is_linked && !has_alarm_output {
+            let text = "readings have no way out: add [uplink], [dashboard] or an [[output]] with an `alarm`";
             self.source.problem(&(0..0), text.to_owned());
+        }
+        let status = |output: &&Output| output.shows == Shows::Status;
+        if !is_linked && let Some(output) = outputs.iter().flatten().find(status) {
+            let text = format!(
+                "output on GPIO {}: `status` shows a connection: add [uplink] or [dashboard]",
+                output.gpio
+            );
+            self.source.problem(&(0..0), text);
         }
         top.finish(self.source);
         let all_of = |list: Vec<Option<_>>| list.into_iter().collect::<Option<Vec<_>>>();

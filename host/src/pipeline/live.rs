@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::chain::{Chain, StartError};
+use super::health::Health;
 use super::sink::{Passed, Sink, spawn_chain};
 use super::sources::Sources;
 use super::{Pipeline, Shows};
@@ -23,18 +24,17 @@ use crate::sensor::Sampled;
 use crate::sensor::recording::RecordingError;
 use crate::spool::{MEMORY_BYTES, MemorySpool, Spool};
 use crate::stop::{self, Stop};
-use crate::uplink::wire::{Body, Connect};
+use crate::uplink::wire::Connect;
 use crate::uplink::{self, Endpoint, LinkState, WebSocketUplink, read_token};
 
 /// Most batches and ticks that wait for the chain. When it is full, sampling waits and counts the cycles it misses.
 const CHAIN_QUEUE: usize = 64;
 /// How often plugins are told the time.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the device tells how it is, and when it does so first.
-const HEALTH: Duration = Duration::from_secs(60);
-const FIRST_HEALTH: Duration = Duration::from_secs(5);
+/// The chain has this long to empty its queue when the pipeline stops; then it leaves the rest, which is counted.
+const CHAIN_DEADLINE: Duration = Duration::from_millis(400);
 /// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
-const STOP_DEADLINE: Duration = Duration::from_millis(1_600);
+const STOP_DEADLINE: Duration = Duration::from_millis(1_700);
 
 /// What `weir run` can be told beside the file.
 #[derive(Clone, Debug)]
@@ -92,6 +92,9 @@ pub enum LiveError {
         /// What there is.
         known: Vec<String>,
     },
+    /// A part of the host ended by itself.
+    #[error("the {0} ended, though nobody stopped it: this is a mistake in the host")]
+    Ended(&'static str),
     /// A thread or a signal handler cannot be had.
     #[error("the system does not give what is needed")]
     System(#[from] io::Error),
@@ -160,7 +163,7 @@ pub async fn run(
     let (inputs, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
     let sink = Sink::new(&pipeline, series.clone(), spools.clone(), alarm_outputs);
     let passed = Arc::new(Passed::default());
-    let chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())
+    let mut chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())
         .map_err(|e| vec![LiveError::System(e)])?;
     let mut sensor_tasks = JoinSet::new();
     sources.spawn(&mut sensor_tasks, &inputs, &counts, &sensors_stopped);
@@ -176,24 +179,50 @@ pub async fn run(
     );
     ready(address);
 
-    let why = signals.wait(options.duration).await;
-    tracing::info!("Stopping: {why}.");
+    let why = tokio::select! {
+        why = signals.wait(options.duration) => Ok(why),
+        // Neither ends before it is told to, unless it panics.
+        _ = &mut chain_end => Err(LiveError::Ended("chain")),
+        _ = uplink_tasks.join_next(), if !uplink_tasks.is_empty() => Err(LiveError::Ended("uplink")),
+    };
+    tracing::info!("Stopping: {}.", why.as_ref().unwrap_or(&"something ended that should not"));
     let deadline = tokio::time::Instant::now() + STOP_DEADLINE;
     stop_sensors.stop();
-    let all = async {
-        while sensor_tasks.join_next().await.is_some() {}
-        // With its last sender gone the chain ends when its queue is empty.
-        drop(chain_end.await);
-        stop_uplinks.stop();
-        while uplink_tasks.join_next().await.is_some() {}
-        while status_tasks.join_next().await.is_some() {}
+    // With its last sender gone the chain ends when its queue is empty, or when it is told to leave the rest.
+    let chain = async {
+        all(&mut sensor_tasks).await;
+        if why.is_ok() {
+            drop((&mut chain_end).await);
+        }
     };
-    if tokio::time::timeout_at(deadline, all).await.is_err() {
+    let chain_ended = tokio::time::timeout(CHAIN_DEADLINE, chain).await.is_ok();
+    if !chain_ended {
+        passed.abandon();
+    }
+    stop_uplinks.stop();
+    let rest = async {
+        if !chain_ended {
+            // It holds the pins: they go off when it ends.
+            drop((&mut chain_end).await);
+        }
+        all(&mut uplink_tasks).await;
+        all(&mut status_tasks).await;
+    };
+    if tokio::time::timeout_at(deadline, rest).await.is_err() {
         tracing::warn!("Not everything ended within {STOP_DEADLINE:?}.");
     }
     stop_hub.stop();
     report(&counts, &passed, &spools);
-    Ok(())
+    why.map(|_| ()).map_err(|error| vec![error])
+}
+
+/// Waits for all tasks; one that panicked is told of.
+async fn all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!("A task ended badly: {error}.");
+        }
+    }
 }
 
 /// The last line: where every reading went. With two uplinks each message counts for both.
@@ -325,52 +354,15 @@ async fn tick(inputs: mpsc::Sender<Input>, mut stop: Stop) {
     }
 }
 
-/// Tells each hub how the device is.
-struct Health {
-    begun: Instant,
-    counts: Arc<Sampled>,
-    passed: Arc<Passed>,
-    spools: Vec<Arc<dyn Spool>>,
-}
-
-impl Health {
-    async fn tell(self, mut stop: Stop) {
-        let mut wait = FIRST_HEALTH;
-        loop {
-            tokio::select! {
-                () = stop.wait() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            wait = HEALTH;
-            for spool in &self.spools {
-                let state = spool.state();
-                spool.append(vec![Body::Health {
-                    time: Timestamp::now().to_string().into(),
-                    uptime_secs: self.begun.elapsed().as_secs(),
-                    queued: state.queued,
-                    dropped: state.dropped,
-                    missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
-                    plugin_traps: self.passed.traps.load(Ordering::Relaxed),
-                }]);
-            }
-        }
-    }
-}
-
-/// Waits for SIGINT or SIGTERM.
-pub async fn interrupted() -> io::Result<()> {
-    Signals::new()?.wait(None).await;
-    Ok(())
-}
-
 /// What ends a run.
-struct Signals {
+pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Signals> {
+    /// Takes the signals: from here on they do not end the process by themselves.
+    pub fn new() -> io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
@@ -378,7 +370,8 @@ impl Signals {
         })
     }
 
-    async fn wait(&mut self, duration: Option<Duration>) -> &'static str {
+    /// Waits for one of them, or for the duration, and says which it was.
+    pub async fn wait(&mut self, duration: Option<Duration>) -> &'static str {
         let end = tokio::time::sleep(duration.unwrap_or_default());
         tokio::select! {
             _ = self.interrupt.recv() => "interrupted",

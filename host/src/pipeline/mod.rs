@@ -2,6 +2,7 @@
 
 mod chain;
 mod check;
+mod health;
 mod keys;
 mod live;
 mod problems;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 pub use chain::{Chain, Outcome, StartError};
 pub use check::{check, load};
-pub use live::{LiveError, LiveOptions, interrupted, run};
+pub use live::{LiveError, LiveOptions, Signals, run};
 pub use problems::{Problem, Problems};
 pub use replay::{Naming, ReplayError, replay};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::chain::{Chain, StartError};
 use super::{Pipeline, Sensor, Stage};
-use crate::plugin::{CompileError, Engine, Limits};
+use crate::plugin::{CompileError, Engine, Limits, OFFLINE_CALL_DEADLINE};
 use crate::reading::{Batch, Fault, Input, Reading, Series, Timestamp};
 use crate::sensor::recording::{Recording, Row};
 use crate::uplink::wire::Message;
@@ -107,24 +107,25 @@ pub fn replay(
         }
         Ok(())
     };
-    let mut last: Option<Timestamp> = None;
+    // The time that the plugins were told last: it goes on from tick to tick, whatever the rows' distance.
+    let mut told: Option<Timestamp> = None;
     for cycle in recording.rows.chunk_by(|a, b| a.time == b.time) {
         let Some(now) = cycle.first().map(|row| row.time) else { continue };
-        for tick in last.map(|last| ticks(last, now)).into_iter().flatten() {
+        for tick in ticks(*told.get_or_insert(now), now) {
+            told = Some(tick);
             write(chain.pass(Input::Tick(tick)))?;
         }
-        last = Some(now);
         write(chain.pass(Input::Batch(batch(cycle, &number_of_name))))?;
     }
     out.flush().map_err(ReplayError::Write)?;
     Ok(seq)
 }
 
-/// The moments between two rows at which plugins are told the time.
-fn ticks(last: Timestamp, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-    let step = TICK.max(now.since(last) / MOST_TICKS);
-    std::iter::successors(Some(last.plus(step)), move |tick| Some(tick.plus(step)))
-        .take_while(move |tick| *tick < now)
+/// The moments from one tick to a row at which plugins are told the time.
+fn ticks(told: Timestamp, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+    let step = TICK.max(now.since(told) / MOST_TICKS);
+    std::iter::successors(Some(told.plus(step)), move |tick| Some(tick.plus(step)))
+        .take_while(move |tick| *tick <= now)
 }
 
 fn batch(cycle: &[Row], number_of_name: &[u32]) -> Batch {
@@ -246,7 +247,7 @@ fn for_recording(
         plugin: stage.plugin.clone(),
         sensors,
         on_trap: stage.on_trap,
-        limits: Limits { call_deadline: Limits::offline().call_deadline, ..stage.limits },
+        limits: Limits { call_deadline: OFFLINE_CALL_DEADLINE, ..stage.limits },
         settings: stage.settings.clone(),
     })
 }

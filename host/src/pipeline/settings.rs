@@ -164,9 +164,11 @@ fn check_per_sensor(
 fn in_range(number: f64, parameter: &Parameter) -> bool {
     let low = parameter.min.unwrap_or(f64::MIN);
     let high = parameter.max.unwrap_or(f64::MAX);
-    let on_step = parameter
-        .step
-        .is_none_or(|step| ((number - parameter.min.unwrap_or(0.0)) / step).fract() == 0.0);
+    let on_step = parameter.step.is_none_or(|step| {
+        let steps = (number - parameter.min.unwrap_or(0.0)) / step;
+        // 0.3 is three steps of 0.1, though not to the last bit.
+        (steps - steps.round()).abs() < 1e-9
+    });
     (low..=high).contains(&number) && on_step
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +26,15 @@ pub(super) struct Passed {
     pub(super) kept_back: AtomicU64,
     /// How often plugins trapped.
     pub(super) traps: AtomicU64,
+    /// Set when there is no time left for what is still in the queue.
+    abandoned: AtomicBool,
+}
+
+impl Passed {
+    /// Tells the chain to leave what is still in its queue.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Where the chain's outcomes go.
@@ -71,6 +80,9 @@ pub(super) fn spawn_chain(
     let thread = std::thread::Builder::new().name("chain".to_owned()).stack_size(CHAIN_STACK);
     thread.spawn(move || {
         while let Some(input) = inputs.blocking_recv() {
+            if passed.abandoned.load(Ordering::Relaxed) {
+                break;
+            }
             let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
             let outcome = chain.pass(input);
             let kept_back = measured.saturating_sub(outcome.batch.len() as u64);

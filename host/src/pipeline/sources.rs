@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::live::LiveError;
 use super::{Driver, Pipeline};
+use crate::file;
 use crate::reading::Input;
 use crate::sensor::recording::{self, RecordingError};
 use crate::sensor::{
@@ -81,16 +81,17 @@ impl Sources {
     }
 }
 
-fn open_replay(sensor: &str, file: &Path, speed: f64) -> Result<Replay, LiveError> {
+fn open_replay(sensor: &str, path: &Path, speed: f64) -> Result<Replay, LiveError> {
     let failed = |source| LiveError::Recording {
         sensor: sensor.to_owned(),
-        file: file.to_path_buf(),
+        file: path.to_path_buf(),
         source,
     };
-    let input = File::open(file).map_err(|e| failed(RecordingError::Read(e)))?;
-    let recording = recording::read(input, |_| {}).map_err(failed)?;
+    let bytes =
+        file::read(path, recording::LONGEST_FILE).map_err(|e| failed(RecordingError::Read(e)))?;
+    let recording = recording::read(bytes.as_slice(), |_| {}).map_err(failed)?;
     if recording.problems > 0 {
-        let (file, rows) = (file.display(), recording.problems);
+        let (file, rows) = (path.display(), recording.problems);
         tracing::warn!(sensor, %file, rows, "The recording has bad rows; `weir replay` names them.");
     }
     let series = vec![Vec::new(); recording.names.len()];

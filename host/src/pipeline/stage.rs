@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{OnTrap, Stage};
-use crate::plugin::{Applied, Instance, Limits, Plugin, PluginKind, Trap};
+use crate::file::printable;
+use crate::plugin::{Applied, Instance, Kept, Limits, Plugin, PluginKind, Trap};
 use crate::reading::{
     Alarm, Batch, Fault, FaultReason, Quality, Reading, Readings, Series, Timestamp,
 };
 
 /// How often a stage's state is saved, in the time of the readings.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Most of a plugin's own words that are repeated when it refuses its settings, in characters.
+const LONGEST_REFUSAL: usize = 500;
+/// After so many traps in a row the saved state is given up.
+const POISONED: u32 = 3;
 /// A plugin that traps again and again is started again after 1, 2, 4 … seconds, at most after this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// A stage with its plugin.
 pub(super) struct RunningStage {
-    name: String,
+    pub(super) name: String,
     plugin: Plugin,
     kind: PluginKind,
     on_trap: OnTrap,
@@ -35,6 +40,9 @@ pub(super) struct RunningStage {
     state: State,
     saved: Vec<u8>,
     saved_at: Timestamp,
+    save_now: bool,
+    /// What the host keeps of an instance for the next: counters, and how much it may still log.
+    kept: Kept,
     /// Traps since the plugin last returned well.
     traps_in_a_row: u32,
     /// All traps.
@@ -84,23 +92,38 @@ impl RunningStage {
             state: State::Bypassed,
             saved: Vec::new(),
             saved_at: Timestamp::default(),
+            save_now: false,
+            kept: Kept::default(),
             traps_in_a_row: 0,
             traps: 0,
         };
-        let instance = running.instance().map_err(|trap| trap.text)??;
+        let instance = running.instance().map_err(|trap| trap.text)?.map_err(|why| {
+            let why: String = why.chars().take(LONGEST_REFUSAL).collect();
+            printable(&why)
+        })?;
         running.state = State::Working(Box::new(instance));
         Ok(running)
     }
 
     /// A fresh instance, configured, with the last saved state.
-    fn instance(&self) -> Result<Result<Instance, String>, Trap> {
-        let mut instance = Instance::start(&self.plugin, &self.name, self.limits)?;
+    fn instance(&mut self) -> Result<Result<Instance, String>, Trap> {
+        if self.traps_in_a_row >= POISONED {
+            // It may be the state itself that the plugin cannot bear.
+            self.saved.clear();
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let mut instance = Instance::start(&self.plugin, &self.name, self.limits, kept)?;
         if let Err(refused) = instance.configure(&self.settings, &self.declared)? {
             return Ok(Err(refused));
         }
-        if !self.saved.is_empty()
-            && let Err(refused) = instance.load(&self.saved)?
-        {
+        if self.saved.is_empty() {
+            return Ok(Ok(instance));
+        }
+        let loaded = instance.load(&self.saved);
+        if loaded.is_err() {
+            self.saved.clear();
+        }
+        if let Err(refused) = loaded? {
             tracing::warn!(
                 stage = self.name,
                 "The plugin refused its saved state and starts anew: {refused}"
@@ -114,6 +137,12 @@ impl RunningStage {
         self.start_again(now);
         let faults: Vec<Fault> =
             batch.faults.iter().filter_map(|&fault| self.own_fault(fault)).collect();
+        for fault in &faults {
+            // The sensor's last word is a fault: what the plugin gives of its own accord is not good any more.
+            if let Some(was_good) = self.was_good.get_mut(fault.series as usize) {
+                *was_good = false;
+            }
+        }
         if self.is_given_all {
             let given = std::mem::take(&mut batch.readings);
             batch.readings = self.apply_given(now, given, &mut batch.faults, alarms);
@@ -128,10 +157,6 @@ impl RunningStage {
             batch.readings = rest;
         }
         for fault in faults {
-            // The sensor's last word is a fault: what the plugin gives of its own accord is not good any more.
-            if let Some(was_good) = self.was_good.get_mut(fault.series as usize) {
-                *was_good = false;
-            }
             self.call(now, |instance| instance.fault(fault));
         }
         self.save(now);
@@ -237,9 +262,12 @@ impl RunningStage {
         }
     }
 
-    fn raise(&self, raised: Vec<Alarm>, alarms: &mut Vec<Alarm>) {
+    /// What was told must not be forgotten by a trap, or an alarm would never clear: the state is saved at once.
+    fn raise(&mut self, raised: Vec<Alarm>, alarms: &mut Vec<Alarm>) {
+        self.save_now |= !raised.is_empty();
+        let chain_number = &self.chain_number;
         alarms.extend(raised.into_iter().map(|alarm| {
-            let series = self.chain_number.get(alarm.series as usize).copied().unwrap_or_default();
+            let series = chain_number.get(alarm.series as usize).copied().unwrap_or_default();
             Alarm { series, ..alarm }
         }));
     }
@@ -294,13 +322,16 @@ impl RunningStage {
         self.traps_in_a_row = self.traps_in_a_row.saturating_add(1);
         let stage = &self.name;
         tracing::error!(stage, reason = %trap.reason, traps = self.traps, "The plugin trapped. {}", trap.text);
-        self.state = match self.on_trap {
+        let next = match self.on_trap {
             OnTrap::Bypass => State::Bypassed,
             OnTrap::Stop => State::Stopped(trap.reason),
             OnTrap::Restart => {
                 State::Waiting { until: now.plus(self.backoff()), reason: trap.reason }
             }
         };
+        if let State::Working(instance) = std::mem::replace(&mut self.state, next) {
+            self.kept = instance.into_kept();
+        }
     }
 
     /// After the first trap there is no wait: one bad reading must not cost the next one.
@@ -313,7 +344,8 @@ impl RunningStage {
 
     fn start_again(&mut self, now: Timestamp) {
         let State::Waiting { until, reason } = self.state else { return };
-        if now < until {
+        // A wait longer than the longest is a clock that was set back meanwhile.
+        if now < until && until.since(now) <= LONGEST_BACKOFF {
             return;
         }
         match self.instance() {
@@ -333,31 +365,32 @@ impl RunningStage {
     }
 
     fn save(&mut self, now: Timestamp) {
-        if self.saved_at == Timestamp::default() {
+        if self.saved_at == Timestamp::default() || now < self.saved_at {
+            // The first time, or the clock was set back.
             self.saved_at = now;
         }
-        if now.since(self.saved_at) < SAVE_EVERY {
+        let minute_is_over = now.since(self.saved_at) >= SAVE_EVERY;
+        if minute_is_over {
+            self.saved_at = now;
+            self.call(now, |instance| {
+                instance.refill_log();
+                Ok(())
+            });
+        }
+        if !minute_is_over && !self.save_now {
             return;
         }
-        self.saved_at = now;
-        if let State::Working(instance) = &mut self.state {
-            instance.refill_log();
-        }
+        self.save_now = false;
         if let Some(state) = self.call(now, Instance::save) {
             self.saved = state;
         }
     }
 
-    /// Its name.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What the running instance has counted.
-    pub(super) fn counters(&self) -> Option<&BTreeMap<String, u64>> {
+    /// What the plugin has counted.
+    pub(super) fn counters(&self) -> &BTreeMap<String, u64> {
         match &self.state {
-            State::Working(instance) => Some(instance.counters()),
-            _ => None,
+            State::Working(instance) => &instance.kept().counters,
+            _ => &self.kept.counters,
         }
     }
 }

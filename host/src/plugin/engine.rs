@@ -39,9 +39,21 @@ pub(super) enum World {
 }
 
 /// Why a file that looked right cannot be compiled.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot compile it: {0}")]
 pub struct CompileError(String);
+
+impl CompileError {
+    /// The compiler itself gave up.
+    pub fn panicked() -> CompileError {
+        CompileError("the compiler panicked".to_owned())
+    }
+
+    /// The system gave no thread to compile on.
+    pub fn no_thread(error: std::io::Error) -> CompileError {
+        CompileError(format!("no thread: {error}"))
+    }
+}
 
 impl Engine {
     /// Starts the engine and the thread that counts its epochs.
@@ -61,7 +73,7 @@ impl Engine {
                     std::thread::sleep(EPOCH);
                 }
             })
-            .map_err(|e| CompileError(format!("no thread for deadlines: {e}")))?;
+            .map_err(CompileError::no_thread)?;
         Ok(Engine { engine, linker: std::sync::Arc::new(linker) })
     }
 

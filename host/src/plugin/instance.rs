@@ -11,6 +11,7 @@ use super::bindings::filter::Filter;
 use super::bindings::filter::weir::plugin::{host, types};
 use super::engine::{EPOCH, Plugin, World};
 use super::{Limits, check, limits};
+use crate::file::printable;
 use crate::reading::{Alarm, Fault, FaultReason, Readings, Series, TEMPERATURE, Timestamp};
 
 /// A plugin instance with a store of its own. Owned by one thread.
@@ -40,8 +41,7 @@ pub struct Trap {
 /// Calls an export of whichever world the plugin has.
 macro_rules! call {
     ($instance:ident, $function:ident, $($argument:expr),*) => {{
-        $instance.store.set_epoch_deadline($instance.deadline);
-        $instance.store.set_hostcall_fuel(limits::CALL_BYTES);
+        $instance.begin_call(0);
         let result = match &$instance.exports {
             Exports::Filter(plugin) => plugin.$function(&mut $instance.store, $($argument),*),
             Exports::Calibration(plugin) => plugin.$function(&mut $instance.store, $($argument),*),
@@ -53,8 +53,13 @@ macro_rules! call {
 
 impl Instance {
     /// Makes an instance. Its start function, if it has one, runs under the same limits as any call.
-    pub fn start(plugin: &Plugin, stage: &str, limits: Limits) -> Result<Instance, Trap> {
-        let mut store = Store::new(&plugin.engine, HostState::new(stage, limits));
+    pub fn start(
+        plugin: &Plugin,
+        stage: &str,
+        limits: Limits,
+        kept: Kept,
+    ) -> Result<Instance, Trap> {
+        let mut store = Store::new(&plugin.engine, HostState::new(stage, limits, kept));
         store.limiter(|state| state);
         let deadline = epochs(limits.call_deadline);
         store.set_epoch_deadline(deadline);
@@ -124,8 +129,7 @@ impl Instance {
 
     fn apply_columns(&mut self, columns: &types::Readings) -> Result<Applied, Trap> {
         let (given, series) = (columns.series.len(), self.series);
-        self.store.set_epoch_deadline(self.deadline);
-        self.store.set_hostcall_fuel(limits::CALL_BYTES.max(given * BYTES_A_READING * 2));
+        self.begin_call(given);
         let applied = match &self.exports {
             Exports::Filter(plugin) => plugin
                 .call_apply(&mut self.store, columns)
@@ -143,8 +147,7 @@ impl Instance {
     /// Tells the plugin what time it is.
     pub fn tick(&mut self, now: Timestamp) -> Result<Applied, Trap> {
         let series = self.series;
-        self.store.set_epoch_deadline(self.deadline);
-        self.store.set_hostcall_fuel(limits::CALL_BYTES);
+        self.begin_call(0);
         let ticked = match &self.exports {
             Exports::Filter(plugin) => plugin
                 .call_tick(&mut self.store, now.nanos)
@@ -159,14 +162,26 @@ impl Instance {
         ticked.map_err(|e| self.trap(&e))?.map_err(broken)
     }
 
-    /// Gives the plugin another minute's worth of log lines.
-    pub fn refill_log(&mut self) {
-        self.store.data_mut().refill_log();
+    /// Each call has its own deadline, its own room for what it hands over, and its own reason to fail.
+    fn begin_call(&mut self, readings: usize) {
+        self.store.set_epoch_deadline(self.deadline);
+        self.store.set_hostcall_fuel(limits::CALL_BYTES.max(readings * BYTES_A_READING * 2));
+        self.store.data_mut().memory_refused = None;
     }
 
-    /// What the plugin has counted.
-    pub fn counters(&self) -> &BTreeMap<String, u64> {
-        &self.store.data().counters
+    /// Gives the plugin another minute's worth of log lines.
+    pub fn refill_log(&mut self) {
+        self.store.data_mut().kept.log_lines_left = limits::LOG_LINES_A_MINUTE;
+    }
+
+    /// What outlives the instance.
+    pub fn kept(&self) -> &Kept {
+        &self.store.data().kept
+    }
+
+    /// What outlives the instance, at its end.
+    pub fn into_kept(self) -> Kept {
+        self.store.into_data().kept
     }
 
     fn trap(&self, error: &wasmtime::Error) -> Trap {
@@ -248,24 +263,27 @@ pub(super) struct HostState {
     memory_bytes: usize,
     /// How much memory was asked for, in bytes, when it was refused.
     memory_refused: Option<usize>,
+    kept: Kept,
+}
+
+/// What the host keeps of an instance for the one after it.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What the plugin has counted.
+    pub counters: BTreeMap<String, u64>,
+    /// How many lines it may still log in this minute.
     log_lines_left: u32,
-    counters: BTreeMap<String, u64>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept { counters: BTreeMap::new(), log_lines_left: limits::LOG_LINES_A_MINUTE }
+    }
 }
 
 impl HostState {
-    fn new(stage: &str, limits: Limits) -> Self {
-        HostState {
-            stage: stage.to_owned(),
-            limits,
-            memory_bytes: 0,
-            memory_refused: None,
-            log_lines_left: limits::LOG_LINES_A_MINUTE,
-            counters: BTreeMap::new(),
-        }
-    }
-
-    fn refill_log(&mut self) {
-        self.log_lines_left = limits::LOG_LINES_A_MINUTE;
+    fn new(stage: &str, limits: Limits, kept: Kept) -> Self {
+        HostState { stage: stage.to_owned(), limits, memory_bytes: 0, memory_refused: None, kept }
     }
 }
 
@@ -273,11 +291,11 @@ impl types::Host for HostState {}
 
 impl host::Host for HostState {
     fn log(&mut self, level: host::Level, message: String) {
-        let Some(left) = self.log_lines_left.checked_sub(1) else { return };
-        self.log_lines_left = left;
+        let Some(left) = self.kept.log_lines_left.checked_sub(1) else { return };
+        self.kept.log_lines_left = left;
         let cut: String = message.chars().take(limits::LOG_CHARS).collect();
         // A plugin's line breaks and terminal codes must not write lines of their own.
-        let message = cut.escape_debug();
+        let message = printable(&cut);
         let stage = &self.stage;
         match level {
             host::Level::Debug => tracing::debug!(stage, "{message}"),
@@ -294,10 +312,12 @@ impl host::Host for HostState {
     }
 
     fn count(&mut self, name: String, by: u64) {
-        if let Some(counter) = self.counters.get_mut(&name) {
+        if let Some(counter) = self.kept.counters.get_mut(&name) {
             *counter = counter.saturating_add(by);
-        } else if self.counters.len() < limits::COUNTERS && name.len() <= limits::CONDITION_CHARS {
-            self.counters.insert(name, by);
+        } else if self.kept.counters.len() < limits::COUNTERS
+            && name.len() <= limits::CONDITION_CHARS
+        {
+            self.kept.counters.insert(name, by);
         }
     }
 }

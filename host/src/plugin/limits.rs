@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The limits of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest time that one call may take. A sampling cycle is a second or longer, and a call of the standard
-    /// plugins takes microseconds, so this cannot delay sampling and is far from any honest plugin.
+    /// Longest time that one call may take. A call of the standard plugins takes microseconds, and sampling has a
+    /// queue of cycles: this is far from any honest plugin and cannot cost a cycle of a second.
     pub call_deadline: Duration,
     /// Most linear memory, in bytes. The standard plugins use 1.1 MiB; a Pi Zero has 512 MiB for everything.
     pub memory_bytes: usize,
@@ -18,16 +18,12 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// For replays and tools, where nobody waits for the next cycle: a loaded machine must not change the result.
-    pub fn offline() -> Self {
-        Limits { call_deadline: Duration::from_secs(10), ..Limits::default() }
-    }
-}
-
+/// Longest time that one call may take in a replay, where nobody waits for the next cycle: a loaded machine must not
+/// change the result.
+pub const OFFLINE_CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Largest plugin file. The standard plugins have about 0.2 MB; a plugin with a Python interpreter in it has 18 MB.
 pub(super) const FILE_BYTES: u64 = 32 << 20;
-/// Most tables, and most entries of all of them together that one instance may grow to.
+/// Most tables of one component.
 pub(super) const TABLES: usize = 16;
 /// Most entries of one table.
 pub(super) const TABLE_ENTRIES: usize = 10_000;

@@ -1,7 +1,5 @@
 //! What a plugin file says of itself, read from its custom section without running it.
 
-use std::fmt;
-
 use serde::Deserialize;
 
 /// The contract that this host speaks.
@@ -17,16 +15,6 @@ pub enum PluginKind {
     Calibration,
     /// Readings in, alarms out.
     Alert,
-}
-
-impl fmt::Display for PluginKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PluginKind::Filter => "filter",
-            PluginKind::Calibration => "calibration",
-            PluginKind::Alert => "alert",
-        })
-    }
 }
 
 /// A plugin's manifest.

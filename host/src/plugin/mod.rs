@@ -14,7 +14,7 @@ mod standard;
 
 pub use engine::{CompileError, Engine, Plugin};
 pub use file::{FileError, PluginFile};
-pub use instance::{Applied, Instance, Trap};
-pub use limits::Limits;
+pub use instance::{Applied, Instance, Kept, Trap};
+pub use limits::{Limits, OFFLINE_CALL_DEADLINE};
 pub use manifest::{Manifest, Parameter, ParameterKind, PluginKind};
 pub use standard::{STANDARD, standard};

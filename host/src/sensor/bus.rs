@@ -55,6 +55,7 @@ pub async fn sample(mut bus: Bus, out: mpsc::Sender<Input>, counts: Arc<Sampled>
     cycles.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut last: Option<Instant> = None;
     loop {
+        let mut batch = Batch::default();
         let cycle = async {
             let at = cycles.tick().await;
             if let Some(last) = last.replace(at) {
@@ -62,32 +63,33 @@ pub async fn sample(mut bus: Bus, out: mpsc::Sender<Input>, counts: Arc<Sampled>
                 let missed = u64::try_from(missed).unwrap_or(u64::MAX).saturating_sub(1);
                 counts.missed_cycles.fetch_add(missed, Ordering::Relaxed);
             }
-            read_all(&mut bus.sensors, at - begun).await
+            read_all(&mut bus.sensors, at - begun, &mut batch).await;
         };
-        let batch = tokio::select! {
-            // A cycle that is cut off has handed nothing on, so nothing that was taken is lost.
-            () = stop.wait() => return,
-            batch = cycle => batch,
+        let stopped = tokio::select! {
+            () = stop.wait() => true,
+            () = cycle => false,
         };
+        // Of a cycle that is cut off, what was read goes on.
         let taken = batch.len() as u64;
-        if out.send(Input::Batch(batch)).await.is_err() {
+        if taken > 0 && out.send(Input::Batch(batch)).await.is_err() {
             return;
         }
         counts.taken.fetch_add(taken, Ordering::Relaxed);
+        if stopped {
+            return;
+        }
     }
 }
 
-async fn read_all(sensors: &mut [BusSensor], since_begun: Duration) -> Batch {
-    let mut batch = Batch::default();
+async fn read_all(sensors: &mut [BusSensor], since_begun: Duration, batch: &mut Batch) {
     for sensor in sensors {
         let time = Timestamp::now();
         let measurement = match &mut sensor.driver {
             BusDriver::W1(sensor) => sensor.read().await,
             BusDriver::Simulated(sensor) => sensor.read(since_begun),
         };
-        put(&mut batch, sensor.series, time, measurement);
+        put(batch, sensor.series, time, measurement);
     }
-    batch
 }
 
 /// Adds what a measurement gave to a batch.

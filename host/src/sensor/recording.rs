@@ -12,9 +12,9 @@ const HEADER: [&str; 3] = ["timestamp", "sensor", "celsius"];
 /// What a DS18B20 can measure: other numbers stand for a failed measurement, such as -273.2 or -127.
 const RANGE: std::ops::RangeInclusive<f64> = -55.0..=125.0;
 /// Largest recording, in bytes: five years of one reading a minute of three sensors.
-const LONGEST_FILE: u64 = 256 << 20;
+pub const LONGEST_FILE: u64 = 256 << 20;
 /// Longer names are cut short in messages and refused as sensors.
-pub const LONGEST_NAME: usize = 64;
+const LONGEST_NAME: usize = 64;
 
 /// A recording, in the order of time.
 #[derive(Debug, Default, PartialEq)]

@@ -30,11 +30,6 @@ impl W1Sensor {
         W1Sensor { rom_id, file, overdue: None }
     }
 
-    /// Its address.
-    pub fn rom_id(&self) -> RomId {
-        self.rom_id
-    }
-
     /// Makes a conversion and reads it. Opening and reading blocks for the conversion, so it is done off the
     /// async workers.
     pub async fn read(&mut self) -> Measurement {

@@ -1,6 +1,7 @@
 //! A spool in memory: what it holds is lost when the process ends.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -11,6 +12,8 @@ use crate::uplink::wire::{Body, Message};
 
 /// Most bytes of JSON that wait in memory: about five hours of one reading a second, and little beside the 512 MiB of a Pi Zero.
 pub const CAPACITY_BYTES: usize = 2 << 20;
+/// A notice of dropped messages has at most so many bytes: three numbers of twenty digits, and the words.
+const NOTICE_BYTES: usize = 128;
 /// A full spool gives up this part of its capacity at once, so that it says so once and not with every message.
 const GIVEN_UP: usize = 16;
 
@@ -22,6 +25,9 @@ pub struct MemorySpool {
     appended: watch::Sender<u64>,
 }
 
+/// Numbers that will never come.
+type Dropped = RangeInclusive<u64>;
+
 #[derive(Debug)]
 struct Queue {
     messages: VecDeque<Stored>,
@@ -29,8 +35,8 @@ struct Queue {
     capacity: usize,
     last: u64,
     dropped: u64,
-    /// The first number that was dropped and whose notice is still here.
-    dropped_from: Option<u64>,
+    /// The notices in the queue: their number, and the numbers that they speak for.
+    notices: VecDeque<(u64, Dropped)>,
 }
 
 impl MemorySpool {
@@ -42,7 +48,7 @@ impl MemorySpool {
             capacity,
             last: 0,
             dropped: 0,
-            dropped_from: None,
+            notices: VecDeque::new(),
         };
         MemorySpool {
             stream: Uuid::new_v4(),
@@ -86,9 +92,6 @@ impl Spool for MemorySpool {
         while queue.messages.front().is_some_and(|stored| stored.seq <= upto) {
             queue.pop();
         }
-        if queue.messages.is_empty() {
-            queue.dropped_from = None;
-        }
     }
 
     fn state(&self) -> SpoolState {
@@ -117,26 +120,43 @@ impl Queue {
         self.messages.push_back(stored);
     }
 
+    /// Notices of what goes are put at the end. A notice that goes itself is put there again, so that every number is
+    /// declared by one notice and by no other.
     fn give_up_oldest(&mut self) {
         let goal = self.capacity - self.capacity / GIVEN_UP;
-        let mut gone = None;
-        while self.bytes > goal
-            && let Some(stored) = self.pop()
+        let mut gone: Vec<Dropped> = Vec::new();
+        let mut notices = 1;
+        while self.bytes + notices * NOTICE_BYTES > goal
+            && let Some((stored, notice)) = self.pop()
         {
-            self.dropped_from.get_or_insert(stored.seq);
             self.dropped += 1;
-            gone = Some(stored.seq);
+            notices += usize::from(notice.is_some());
+            gone.extend(notice);
+            gone.push(stored.seq..=stored.seq);
         }
-        // An earlier notice may be among what went: the new one speaks for all since the first.
-        if let (Some(from), Some(to)) = (self.dropped_from, gone) {
+        gone.sort_by_key(|range| *range.start());
+        let mut declared: Vec<Dropped> = Vec::new();
+        for range in gone {
+            match declared.last_mut() {
+                Some(last) if *last.end() + 1 == *range.start() => {
+                    *last = *last.start()..=*range.end()
+                }
+                _ => declared.push(range),
+            }
+        }
+        for range in declared {
+            let (from, to) = (*range.start(), *range.end());
             self.number(Body::Dropped { from, to, reason: "spool-full".into() });
+            self.notices.push_back((self.last, range));
         }
     }
 
-    fn pop(&mut self) -> Option<Stored> {
+    fn pop(&mut self) -> Option<(Stored, Option<Dropped>)> {
         let stored = self.messages.pop_front()?;
         self.bytes -= stored.json.len();
-        Some(stored)
+        let is_notice = self.notices.front().is_some_and(|(seq, _)| *seq == stored.seq);
+        let notice = if is_notice { self.notices.pop_front() } else { None };
+        Some((stored, notice.map(|(_, range)| range)))
     }
 }
 
@@ -172,7 +192,7 @@ mod tests {
     #[test]
     fn a_full_spool_drops_the_oldest_and_accounts_for_each() {
         let spool = MemorySpool::new(10_000);
-        for _ in 0..1_000 {
+        for _ in 0..10_000 {
             spool.append(vec![fault("a")]);
         }
         let kept = spool.read(0, usize::MAX);
@@ -186,8 +206,8 @@ mod tests {
             }
         }
         declared.extend(kept.iter().map(|stored| stored.seq));
+        // Once each: a notice that overlapped another would make the hub count twice.
         declared.sort_unstable();
-        declared.dedup();
         let all: Vec<u64> = (1..=spool.state().last).collect();
         assert_eq!(declared, all);
         assert_eq!(spool.state().dropped + spool.state().queued, spool.state().last);

@@ -85,7 +85,8 @@ impl Watch {
                     return self.repeat(now, told, delays);
                 };
                 *self = Watch::Normal;
-                Some(Change::Cleared(due))
+                // Not before it was told active: a tick may have told that while this reading was on its way.
+                Some(Change::Cleared(due.max(told)))
             }
             Watch::Active { told, over: None } => self.repeat(now, told, delays),
         }

@@ -21,14 +21,12 @@ pub trait Calibration: Sized {
     fn apply(&mut self, sensor: &mut Self::Sensor, reading: Reading) -> f64;
 
     /// Time passes for one series, possibly without readings. `now` is nanoseconds since the Unix epoch.
-    fn tick(&mut self, sensor: &mut Self::Sensor, series: u32, now: u64) {
-        let _unused = (sensor, series, now);
-    }
+    #[expect(unused_variables, reason = "for who overrides it")]
+    fn tick(&mut self, sensor: &mut Self::Sensor, series: u32, now: u64) {}
 
     /// A measurement of this sensor failed.
-    fn fault(&mut self, sensor: &mut Self::Sensor, fault: Fault) {
-        let _unused = (sensor, fault);
-    }
+    #[expect(unused_variables, reason = "for who overrides it")]
+    fn fault(&mut self, sensor: &mut Self::Sensor, fault: Fault) {}
 }
 
 /// A configured calibration with its sensors: what the exported functions call, and what a test can call natively.

@@ -20,14 +20,12 @@ pub trait Filter: Sized {
     fn apply(&mut self, sensor: &mut Self::Sensor, reading: Reading, out: &mut Readings);
 
     /// Time passes for one series, possibly without readings. `now` is nanoseconds since the Unix epoch.
-    fn tick(&mut self, sensor: &mut Self::Sensor, series: u32, now: u64, out: &mut Readings) {
-        let _unused = (sensor, series, now, out);
-    }
+    #[expect(unused_variables, reason = "for who overrides it")]
+    fn tick(&mut self, sensor: &mut Self::Sensor, series: u32, now: u64, out: &mut Readings) {}
 
     /// A measurement of this sensor failed.
-    fn fault(&mut self, sensor: &mut Self::Sensor, fault: Fault) {
-        let _unused = (sensor, fault);
-    }
+    #[expect(unused_variables, reason = "for who overrides it")]
+    fn fault(&mut self, sensor: &mut Self::Sensor, fault: Fault) {}
 }
 
 /// A configured filter with its sensors: what the exported functions call, and what a test can call natively.

@@ -2,6 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Expr, ExprLit, Field, Fields, Lit, UnOp};
 
@@ -80,7 +81,7 @@ fn parameter(field: &Field) -> Result<TokenStream, Error> {
     let Some(ident) = &field.ident else {
         return Err(Error::new(field.span(), "`Settings` needs named fields"));
     };
-    let name = ident.to_string();
+    let name = ident.unraw().to_string();
     let ty = &field.ty;
     let description = doc_comment(field);
     if description.is_empty() {
@@ -134,10 +135,17 @@ fn attributes(field: &Field) -> Result<Attributes, Error> {
 fn json(value: &Expr) -> Result<String, Error> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => Ok(number.base10_digits().to_owned()),
-        Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) => Ok(number.base10_digits().to_owned()),
+        // As JSON wants it: `1.` is no JSON number.
+        Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) => {
+            Ok(format!("{:?}", number.base10_parse::<f64>()?))
+        }
         Expr::Lit(ExprLit { lit: Lit::Bool(flag), .. }) => Ok(flag.value.to_string()),
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-            let escaped = text.value().replace('\\', "\\\\").replace('"', "\\\"");
+            let escaped = text
+                .value()
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace(char::is_control, " ");
             Ok(format!("\"{escaped}\""))
         }
         Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => {
