@@ -1,6 +1,5 @@
 //! The running chain: a batch goes through all stages by plain calls. Live and replay use the same one.
 
-use std::num::NonZero;
 use std::sync::Arc;
 
 use super::stage::RunningStage;
@@ -144,33 +143,16 @@ impl Chain {
 /// A plugin's file and what compiling it gave.
 type Compiled<'s> = (&'s Arc<PluginFile>, Result<Plugin, CompileError>);
 
-/// Compiling is most of the time from the start to the first reading, so each processor takes a plugin. A compiler that
-/// panics over a plugin takes its own thread down and no more.
+/// One after the other: beside each other they would be ready in two thirds of the time, and leave 9 MB more behind for
+/// as long as the process runs.
 fn compile<'s>(engine: &Engine, stages: &'s [Stage]) -> Vec<Compiled<'s>> {
-    let mut files: Vec<&Arc<PluginFile>> = Vec::new();
+    let mut compiled: Vec<Compiled<'s>> = Vec::new();
     for stage in stages {
-        if !files.iter().any(|file| Arc::ptr_eq(file, &stage.plugin)) {
-            files.push(&stage.plugin);
+        if !compiled.iter().any(|(file, _)| Arc::ptr_eq(file, &stage.plugin)) {
+            compiled.push((&stage.plugin, engine.compile(&stage.plugin)));
         }
     }
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let at_once = files.chunks(processors).flat_map(|files| {
-        std::thread::scope(|scope| {
-            let compile = |file: &'s Arc<PluginFile>| {
-                let thread = std::thread::Builder::new().name("compile".to_owned());
-                (file, thread.spawn_scoped(scope, || engine.compile(file)))
-            };
-            let threads: Vec<_> = files.iter().map(|file| compile(file)).collect();
-            let done = threads.into_iter().map(|(file, thread)| {
-                let joined = thread.map_err(CompileError::no_thread).and_then(|thread| {
-                    thread.join().unwrap_or_else(|_| Err(CompileError::panicked()))
-                });
-                (file, joined)
-            });
-            done.collect::<Vec<_>>()
-        })
-    });
-    at_once.collect()
+    compiled
 }
 
 fn start_stage(
@@ -180,11 +162,13 @@ fn start_stage(
 ) -> Result<RunningStage, StartError> {
     let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
     let ready = compiled.iter().find(|(file, _)| Arc::ptr_eq(file, &stage.plugin));
-    match ready.map(|(_, ready)| ready.clone()) {
-        Some(Ok(ready)) => RunningStage::start(stage, ready, series)
-            .map_err(|why| StartError::Refused { stage: name, plugin, why }),
-        Some(Err(source)) => Err(StartError::Compile { stage: name, plugin, source }),
-        None => Err(StartError::Compile { stage: name, plugin, source: CompileError::panicked() }),
+    match ready.map_or_else(|| Err(CompileError::gave_up()), |(_, ready)| ready.clone()) {
+        Ok(ready) => RunningStage::start(stage, ready, series).map_err(|why| StartError::Refused {
+            stage: name,
+            plugin,
+            why,
+        }),
+        Err(source) => Err(StartError::Compile { stage: name, plugin, source }),
     }
 }
 

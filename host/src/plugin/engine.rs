@@ -44,14 +44,13 @@ pub(super) enum World {
 pub struct CompileError(String);
 
 impl CompileError {
-    /// The compiler itself gave up.
-    pub fn panicked() -> CompileError {
-        CompileError("the compiler panicked".to_owned())
+    /// The compiler gave neither a plugin nor a reason.
+    pub fn gave_up() -> CompileError {
+        CompileError("the compiler gave up over it".to_owned())
     }
 
-    /// The system gave no thread to compile on.
-    pub fn no_thread(error: std::io::Error) -> CompileError {
-        CompileError(format!("no thread: {error}"))
+    fn no_thread(error: std::io::Error) -> CompileError {
+        CompileError(format!("no thread for deadlines: {error}"))
     }
 }
 
@@ -80,7 +79,11 @@ impl Engine {
     /// Compiles a checked file. Nothing of the plugin runs yet.
     pub fn compile(&self, file: &PluginFile) -> Result<Plugin, CompileError> {
         let failed = |e: wasmtime::Error| CompileError(format!("{e:#}"));
-        let component = Component::new(&self.engine, &file.component).map_err(failed)?;
+        // No plugin is known over which the compiler panics; if there is one, it must not take the gateway down.
+        let compile = || Component::new(&self.engine, &file.component);
+        let component = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
+            .map_err(|_| CompileError::gave_up())?
+            .map_err(failed)?;
         let pre = self.linker.instantiate_pre(&component).map_err(failed)?;
         let world = match file.manifest.kind {
             PluginKind::Filter => World::Filter(FilterPre::new(pre).map_err(failed)?),
