@@ -54,7 +54,8 @@ fn rows(table: &mut String, path: &str, parameters: &[Parameter]) {
             (None, true) => "required".to_owned(),
             (None, false) => String::new(),
         };
-        let number = |bound: &Option<f64>| bound.map(|bound| bound.to_string());
+        let seconds = if matches!(kind, ParameterKind::Duration) { " s" } else { "" };
+        let number = |bound: &Option<f64>| bound.map(|bound| format!("{bound}{seconds}"));
         let allowed = match (kind, number(min), number(max)) {
             (ParameterKind::Choice { choices }, ..) => choices.join(", "),
             (_, Some(min), Some(max)) => format!("{min} to {max}"),

@@ -73,7 +73,7 @@ impl Alert for Limit {
     type Settings = LimitSettings;
     type Sensor = SensorState;
 
-    fn new(settings: LimitSettings, _series: &[SeriesInfo]) -> Result<Self, String> {
+    fn new(settings: LimitSettings, series: &[SeriesInfo]) -> Result<Self, String> {
         if settings.above.is_none() && settings.below.is_none() && settings.on_missing.is_none() {
             return Err("nothing to watch: give at least one of `above`, `below` and `on_missing`"
                 .to_owned());
@@ -84,6 +84,17 @@ impl Alert for Limit {
             return Err(format!(
                 "`below` is {below} and `above` is {above}: `below` must be the smaller one, or every value is an alarm"
             ));
+        }
+        for series in series {
+            let (missing, interval) = (settings.on_missing, series.interval);
+            if let (Some(missing), Some(interval)) = (missing, interval)
+                && missing.nanos <= interval
+            {
+                let (sensor, secs) = (&series.sensor, interval as f64 / 1e9);
+                return Err(format!(
+                    "`on_missing` must be longer than the {secs} s between two readings of `{sensor}`, or it is missing all the time"
+                ));
+            }
         }
         let repeat = settings.repeat.map_or(u64::MAX, |repeat| repeat.nanos);
         let severity = match settings.severity {

@@ -28,7 +28,7 @@ fn one_sensor() -> Vec<SeriesInfo> {
         id: None,
         quantity: "temperature".to_owned(),
         unit: "celsius".to_owned(),
-        interval: None,
+        interval: Some(5 * SECOND),
     }]
 }
 
@@ -168,6 +168,7 @@ fn settings_that_make_no_sense_are_refused() {
     for (given, expected) in [
         ("{}", "nothing to watch"),
         (r#"{"above": 2.0, "below": 8.0}"#, "`below` must be the smaller one"),
+        (r#"{"on_missing": 5000000000}"#, "longer than the 5 s between two readings of `freezer`"),
     ] {
         let error = AlertStage::<Limit>::configure(&settings(given), &one_sensor()).err().unwrap();
         assert!(error.contains(expected), "{error}");
