@@ -9,6 +9,13 @@ use super::limits;
 use super::manifest::{API, Manifest};
 use crate::file;
 
+/// What a module may be made of: WebAssembly 2.0 and three small things more that toolchains use. The engine is built
+/// without the rest, so a file that needs it is refused here and not when it is compiled.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::COMPONENT_MODEL);
 /// The custom section that holds the manifest.
 const MANIFEST_SECTION: &str = "weir-manifest";
 /// What a plugin may import: the host's interface, and the types that it is written with.
@@ -114,9 +121,7 @@ impl PluginFile {
             return Err(FileError::NotWasm { begins });
         }
         let damaged = |e: wasmparser::BinaryReaderError| FileError::Damaged(e.to_string());
-        Validator::new_with_features(WasmFeatures::default())
-            .validate_all(&bytes)
-            .map_err(damaged)?;
+        Validator::new_with_features(FEATURES).validate_all(&bytes).map_err(damaged)?;
         let outline = outline(&bytes).map_err(damaged)?;
         let foreign: Vec<_> =
             outline.imports.into_iter().filter(|import| !is_allowed(import)).collect();

@@ -234,7 +234,9 @@ fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
         ),
         _ => format!("{error:?}"),
     };
-    Trap { reason, text }
+    // A backtrace has the plugin's own names in it.
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    Trap { reason, text: lines.join("\n") }
 }
 
 fn reason(reason: FaultReason) -> types::FaultReason {
