@@ -46,6 +46,18 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// The beginning of a text from elsewhere, printable: long enough to know it by, too short to fill a log.
+pub fn excerpt(text: &str) -> String {
+    let mut shown = printable(&text.chars().take(LONGEST_EXCERPT).collect::<String>());
+    if text.chars().nth(LONGEST_EXCERPT).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// In characters.
+const LONGEST_EXCERPT: usize = 300;
+
 #[cfg(test)]
 mod tests {
     use super::*;

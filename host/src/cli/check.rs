@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, load_pipeline, say};
+use crate::file::printable;
 
 /// Accept or refuse a pipeline file: all problems at once, each with line and column. Runs no plugin code.
 #[derive(Args)]
@@ -18,7 +19,7 @@ impl Check {
         let pipeline = load_pipeline(&self.file)?;
         say(format_args!(
             "{}: good (sensors: {}, stages: {}, outputs: {})",
-            self.file.display(),
+            printable(&self.file.display().to_string()),
             pipeline.sensors.len(),
             pipeline.stages.len(),
             pipeline.outputs.len()

@@ -22,8 +22,11 @@ impl Hub {
             let listener = hub::bind(self.listen).await?;
             let address = listener.local_addr()?;
             let mut signals = Signals::new()?;
-            say(format_args!("Dashboard: http://{address}/"))?;
-            say(format_args!("Devices:   ws://{address}/uplink"))?;
+            // The hub goes on when nobody reads what it prints.
+            let _said = say(format_args!(
+                "Dashboard: http://{address}/
+Devices:   ws://{address}/uplink"
+            ));
             let (stopper, stopped) = stop::channel();
             let served = tokio::spawn(hub::serve(listener, stopped));
             signals.wait(None).await;

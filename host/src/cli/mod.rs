@@ -17,6 +17,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::file::printable;
 use crate::pipeline::{Pipeline, load};
 
 /// A gateway for DS18B20 thermometers: readings through sandboxed WebAssembly plugins to a WebSocket and a live page.
@@ -67,7 +68,7 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nobody is left to be told when standard error is gone too.
-    let _told = writeln!(io::stderr(), "{}", with_causes(&*failure));
+    let _told = writeln!(io::stderr(), "{}", lines(&with_causes(&*failure)));
     ExitCode::FAILURE
 }
 
@@ -76,6 +77,11 @@ fn say(line: impl fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
+}
+
+/// Each line of a text that may hold names from elsewhere, printable.
+fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// `what failed: because of this: because of that`.

@@ -35,7 +35,7 @@ pub(super) struct Replay {
 impl Replay {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
-        let shown = self.input.display();
+        let shown = printable(&self.input.display().to_string());
         let input = File::open(&self.input).map_err(|e| format!("cannot open {shown}: {e}"))?;
         let recording = recording::read(input, |problem| report(&shown, &problem))
             .map_err(|e| format!("{shown}: {}", super::with_causes(&e)))?;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::Served;
 use super::receive::receive;
 use super::state::Hub;
+use crate::file::excerpt;
 use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json};
 
 /// Largest frame from a device: about two thousand readings.
@@ -68,17 +69,19 @@ async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr) {
         ended = connection.run() => ended,
     };
     let device = connection.name.clone();
+    let stream = connection.stream;
     let shown = device.as_deref().unwrap_or("?").escape_debug();
     match ended {
         Ok(()) => tracing::info!(device = %shown, %peer, "The device left."),
         Err(why) => {
+            let why = excerpt(&why);
             tracing::warn!(device = %shown, %peer, "The device's connection ended: {why}.");
             // A peer that is gone cannot be told.
             let _told = connection.close(&why).await;
         }
     }
     if let Some(name) = device {
-        served.hub.disconnect(&name);
+        served.hub.disconnect(&name, stream);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::streams::{STREAMS, Streams};
 use crate::reading::{Quality, Timestamp};
 use crate::uplink::wire::Body;
 
@@ -15,8 +16,6 @@ const RECENT: usize = 1_800;
 pub(super) const SENSORS: usize = 256;
 /// Most entries of all devices together, about 30 MB. At this bound a sensor gives its oldest entry for a new one.
 const HISTORY: usize = 500_000;
-/// Most streams of a device that are remembered. A device begins a new one when its spool is lost.
-const STREAMS: usize = 16;
 /// Most alarms of a device; cleared ones give way first.
 const ALARMS: usize = 256;
 /// Longest name of a device, a sensor or an alarm, in characters.
@@ -33,6 +32,8 @@ pub(super) enum Refused {
     TooManyDevices,
     #[error("a device may have {SENSORS} sensors")]
     TooManySensors,
+    #[error("a device may have {STREAMS} connections with streams of their own")]
+    TooManyStreams,
     #[error("the device has not sent `connect`")]
     NotConnected,
 }
@@ -50,9 +51,8 @@ pub(super) struct Device {
     pub(super) alarms: Vec<Alarm>,
     #[serde(skip)]
     pub(super) connections: u32,
-    /// The streams that were seen, the newest last, each with the highest number that was taken of it.
     #[serde(skip)]
-    streams: VecDeque<(Option<Uuid>, u64)>,
+    pub(super) streams: Streams,
     #[serde(skip)]
     pub(super) counts: Counts,
 }
@@ -126,7 +126,7 @@ impl Device {
             sensors: Vec::new(),
             alarms: Vec::new(),
             connections: 0,
-            streams: VecDeque::new(),
+            streams: Streams::default(),
             counts: Counts::default(),
         }
     }
@@ -149,45 +149,24 @@ impl Device {
             behind: self.behind.clone(),
             sensors: Vec::new(),
             alarms: self.alarms.clone(),
-            streams: VecDeque::new(),
+            streams: Streams::default(),
             ..*self
         }
     }
 
-    /// The device goes on with this stream. With a new one its alerts began anew, so what was active before is over.
-    pub(super) fn follow(&mut self, stream: Option<Uuid>) {
-        if stream.is_some() && self.streams.iter().any(|(known, _)| *known == stream) {
-            return;
+    /// A connection with this stream begins. With a new one the device's alerts began anew, so what was active before is
+    /// over.
+    pub(super) fn follow(&mut self, stream: Option<Uuid>) -> Result<(), Refused> {
+        if !self.streams.follow(stream)? {
+            return Ok(());
         }
-        if self.streams.len() >= STREAMS {
-            self.streams.pop_front();
-        }
-        self.streams.push_back((stream, 0));
         let now: Box<str> = Timestamp::now().to_string().into();
         for alarm in self.alarms.iter_mut().filter(|alarm| &*alarm.state == "active") {
             alarm.state = "cleared".into();
             alarm.since = now.clone();
             alarm.time = now.clone();
         }
-    }
-
-    /// The highest number of a stream that was taken.
-    pub(super) fn taken(&self, stream: Option<Uuid>) -> u64 {
-        let known = self.streams.iter().find(|(known, _)| stream.is_some() && *known == stream);
-        known.map_or(0, |(_, taken)| *taken)
-    }
-
-    /// Whether a number of a stream was taken before; notes it when not. A message without a number, or of a device
-    /// without a stream, is always new.
-    pub(super) fn has_seen(&mut self, stream: Option<Uuid>, seq: Option<u64>) -> bool {
-        let mut streams = self.streams.iter_mut();
-        let known = streams.find(|(known, _)| stream.is_some() && *known == stream);
-        let (Some(seq), Some((_, taken))) = (seq, known) else { return false };
-        if seq <= *taken {
-            return true;
-        }
-        *taken = seq;
-        false
+        Ok(())
     }
 
     pub(super) fn sensor(&mut self, name: &str) -> Result<&mut Sensor, Refused> {
@@ -226,11 +205,8 @@ impl Device {
                 self.sensor(sensor)?.keep(time, What::Fault { fault: reason.clone() }, entries);
             }
             Body::Alarm { .. } => self.take_alarm(body)?,
-            Body::Dropped { from, to, .. } => {
-                self.lost = self.lost.saturating_add(to.saturating_add(1).saturating_sub(*from));
-            }
             Body::Health { queued, .. } => self.behind.queued = *queued,
-            Body::Result { .. } => {}
+            Body::Dropped { .. } | Body::Result { .. } => {}
         }
         Ok(())
     }
@@ -316,28 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_taken_once_a_stream_whichever_came_between() {
-        let [one, two] = [Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2))];
-        let mut device = Device::new("d".to_owned());
-        device.follow(one);
-        assert!(!device.has_seen(one, Some(4)));
-        // A second device of the same name, or the same with a new spool.
-        device.follow(two);
-        assert!(!device.has_seen(two, Some(1)));
-        assert!(device.has_seen(one, Some(4)) && !device.has_seen(one, Some(5)));
-        device.follow(one);
-        assert_eq!((device.taken(one), device.taken(two), device.taken(None)), (5, 1, 0));
-        assert!(!device.has_seen(None, Some(1)) && !device.has_seen(None, Some(1)));
-    }
-
-    #[test]
     fn a_new_stream_ends_the_alarms_of_the_one_before() {
         let mut device = Device::new("d".to_owned());
-        device.follow(Some(Uuid::from_u128(1)));
+        device.follow(Some(Uuid::from_u128(1))).unwrap();
         device.take(&alarm("active"), &mut 0).unwrap();
-        device.follow(Some(Uuid::from_u128(1)));
+        device.follow(Some(Uuid::from_u128(1))).unwrap();
         assert_eq!(&*device.alarms[0].state, "active", "only a connection was lost");
-        device.follow(Some(Uuid::from_u128(2)));
+        device.follow(Some(Uuid::from_u128(2))).unwrap();
         assert_eq!(&*device.alarms[0].state, "cleared");
     }
 

@@ -7,6 +7,7 @@ mod live;
 mod page;
 mod receive;
 mod state;
+mod streams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -35,6 +37,8 @@ const STOP_DEADLINE: Duration = Duration::from_millis(500);
 const CONNECTIONS: usize = 1_024;
 /// Who connects, or keeps a connection open, asks for something within this.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+/// Who takes nothing of what was sent for so long is gone.
+const TAKE_DEADLINE: Duration = Duration::from_secs(30);
 /// When the system has no connection to give, the next try is so much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -105,6 +109,8 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = room.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
+    // A peer that reads nothing would hold its place for as long as it likes.
+    SockRef::from(&stream).set_tcp_user_timeout(Some(TAKE_DEADLINE))?;
     Ok((stream, peer, place))
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::known::{Alarm, DEVICES, Device, LONGEST_NAME, Refused, SENSORS, check_name, is_name};
 use super::receive::{Received, retell};
 use crate::reading::Timestamp;
-use crate::uplink::wire::{Connect, to_json};
+use crate::uplink::wire::{Body, Connect, to_json};
 
 /// Most updates that a slow browser may be behind before it is sent everything anew.
 const UPDATES: usize = 1_024;
@@ -76,7 +76,7 @@ impl Hub {
             .entry(connect.device.clone())
             .or_insert_with(|| Device::new(connect.device.clone()));
         let stream = connect.stream;
-        device.follow(stream);
+        device.follow(stream)?;
         device.version = connect.version.chars().take(LONGEST_NAME).collect();
         for sensor in connect.sensors {
             let known = device.sensor(&sensor.sensor)?;
@@ -87,14 +87,15 @@ impl Hub {
         device.connected = true;
         device.changed = Timestamp::now().to_string();
         self.tell_device(device);
-        Ok(device.taken(stream))
+        Ok(device.streams.taken(stream))
     }
 
     /// A connection of a device has ended.
-    pub(super) fn disconnect(&self, name: &str) {
+    pub(super) fn disconnect(&self, name: &str, stream: Option<Uuid>) {
         let mut known = self.known();
         let devices = &mut known.devices;
         let Some(device) = devices.get_mut(name) else { return };
+        device.streams.leave(stream);
         device.connections = device.connections.saturating_sub(1);
         if device.connections == 0 {
             device.connected = false;
@@ -115,12 +116,18 @@ impl Hub {
         let device = devices.get_mut(name).ok_or(Refused::NotConnected)?;
         let somebody_looks = self.updates.receiver_count() > 0;
         let mut new = Vec::new();
+        let mut lost_more = false;
         for Received { seq, body } in messages {
-            if device.has_seen(stream, seq) {
+            if device.streams.has_seen(stream, seq) {
                 device.counts.repeated += 1;
                 continue;
             }
             let Some(body) = body else { continue };
+            if let Body::Dropped { from, to, .. } = body {
+                let lost = device.streams.declare_lost(stream, from, to);
+                device.lost = device.lost.saturating_add(lost);
+                lost_more |= lost > 0;
+            }
             device.take(&body, entries)?;
             if somebody_looks {
                 new.push(retell(seq, body));
@@ -131,7 +138,10 @@ impl Hub {
             let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));
             self.tell("messages", json);
         }
-        Ok(device.taken(stream))
+        if lost_more {
+            self.tell_device(device);
+        }
+        Ok(device.streams.taken(stream))
     }
 
     fn tell_device(&self, device: &Device) {

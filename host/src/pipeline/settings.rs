@@ -190,7 +190,8 @@ fn allowed(parameter: &Parameter) -> String {
             };
             let (least, most) =
                 (bound("of at least", parameter.min), bound("of at most", parameter.max));
-            return format!("a duration{least}{most} such as \"500ms\", \"10s\" or \"5m\"");
+            let short = if parameter.min.is_some() { "" } else { "\"500ms\", " };
+            return format!("a duration{least}{most} such as {short}\"10s\" or \"5m\"");
         }
         ParameterKind::Choice { choices } => return one_of(choices.iter().map(String::as_str)),
         ParameterKind::Table { parameters } => {

@@ -41,7 +41,7 @@ pub enum BusDriver {
 /// What all sampling tasks count together.
 #[derive(Debug, Default)]
 pub struct Sampled {
-    /// Readings and faults that were handed to the chain.
+    /// Readings and faults that were taken.
     pub taken: AtomicU64,
     /// Cycles that did not happen because the one before, or the chain, took too long.
     pub missed_cycles: AtomicU64,
@@ -70,11 +70,10 @@ pub async fn sample(mut bus: Bus, out: mpsc::Sender<Input>, counts: Arc<Sampled>
             () = cycle => false,
         };
         // Of a cycle that is cut off, what was read goes on.
-        let taken = batch.len() as u64;
-        if taken > 0 && out.send(Input::Batch(batch)).await.is_err() {
+        counts.taken.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        if !batch.is_empty() && out.send(Input::Batch(batch)).await.is_err() {
             return;
         }
-        counts.taken.fetch_add(taken, Ordering::Relaxed);
         if stopped {
             return;
         }

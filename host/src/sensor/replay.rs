@@ -47,11 +47,10 @@ impl Replay {
                 for (series, row) in *cycle {
                     put(&mut batch, *series, now, row.measurement);
                 }
-                let taken = batch.len() as u64;
+                counts.taken.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 if out.send(Input::Batch(batch)).await.is_err() {
                     return;
                 }
-                counts.taken.fetch_add(taken, Ordering::Relaxed);
                 tokio::select! {
                     () = stop.wait() => return,
                     () = tokio::time::sleep(self.wait(cycle, next.copied())) => {}

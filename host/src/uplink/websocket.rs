@@ -15,6 +15,7 @@ use super::Endpoint;
 use super::backoff::{Backoff, STABLE};
 use super::session::{self, Ended, Form};
 use super::wire::{Connect, PLAIN_PROTOCOL, PROTOCOL};
+use crate::file::excerpt;
 use crate::spool::Spool;
 use crate::stop::Stop;
 
@@ -75,12 +76,14 @@ pub async fn run(uplink: WebSocketUplink, state: watch::Sender<LinkState>, mut s
                     backoff.reset();
                 }
                 let Ended::Lost(why) = ended else { return };
+                let why = excerpt(&why);
                 let queued = uplink.spool.state().queued;
                 let retry_in = backoff.next();
                 tracing::warn!(%hub, queued, ?retry_in, "Uplink lost: {why}.");
                 wait(retry_in, &mut stop).await;
             }
             Err(why) => {
+                let why = excerpt(&why);
                 let attempt = backoff.attempt + 1;
                 let retry_in = backoff.next();
                 tracing::warn!(%hub, attempt, ?retry_in, "Cannot connect: {why}.");

@@ -32,6 +32,11 @@ export class State {
     state.version = version ?? null;
     state.queued = behind?.queued ?? null;
     state.received = behind?.last_received ? Date.parse(behind.last_received) : null;
+    const count = (lost ?? 0) - state.lost;
+    if (count > 0 && state.dropped) {
+      state.notices.push({ count, ...state.dropped });
+      if (state.notices.length > MAX_NOTICES) state.notices.shift();
+    }
     state.lost = lost ?? 0;
     for (const { sensor, id, unit } of sensors ?? []) {
       Object.assign(sensorOf(state, sensor), { id: id ?? null, unit });
@@ -79,13 +84,10 @@ export class State {
         case 'health':
           state.queued = message.queued ?? state.queued;
           break;
-        case 'dropped': {
-          const count = message.to - message.from + 1;
-          state.lost += count;
-          state.notices.push({ count, reason: message.reason, at: Number.isNaN(t) ? null : t });
-          if (state.notices.length > MAX_NOTICES) state.notices.shift();
+        case 'dropped':
+          // How many of these numbers did not come before, the hub knows: it tells by `device`.
+          state.dropped = { reason: message.reason, at: Number.isNaN(t) ? null : t };
           break;
-        }
       }
     }
   }
@@ -99,7 +101,7 @@ export class State {
     if (!state) {
       state = {
         name, connected: true, changed: NaN, version: null,
-        queued: null, received: null, newest: null, lost: 0,
+        queued: null, received: null, newest: null, lost: 0, dropped: null,
         sensors: new Map(), alarms: new Map(), notices: [],
       };
       this.devices.set(name, state);
