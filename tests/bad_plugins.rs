@@ -89,7 +89,7 @@ fn at(second: u64) -> Timestamp {
 fn cycle(second: u64, a: f64, quality: Quality) -> Input {
     let reading = |series, value, quality| Reading { series, time: at(second), value, quality };
     let readings = [reading(0, a, quality), reading(1, 5.0, Quality::Good)];
-    Input::Batch(Batch { readings: readings.into_iter().collect(), faults: Vec::new() })
+    Input::Batch(Batch { readings: readings.into_iter().collect(), ..Batch::default() })
 }
 
 /// What became of sensor `a`: its value and quality, or its fault.
@@ -210,7 +210,7 @@ fn an_alarm_clears_though_its_plugin_was_started_anew_meanwhile() {
     let mut pass = |second, value| {
         let reading = Reading { series: 0, time: at(second), value, quality: Quality::Good };
         let readings = [reading].into_iter().collect();
-        chain.pass(Input::Batch(Batch { readings, faults: Vec::new() }))
+        chain.pass(Input::Batch(Batch { readings, ..Batch::default() }))
     };
     let states = |outcome: Outcome| -> Vec<AlarmState> {
         outcome.alarms.into_iter().map(|(_, alarm)| alarm.state).collect()

@@ -94,7 +94,7 @@ fn plain_chain(pipeline: &Pipeline) -> impl FnMut(Batch) -> usize + use<> {
             sensor: series.sensor.to_string(),
             id: None,
             quantity: "temperature".to_owned(),
-            unit: series.unit.to_owned(),
+            unit: series.quantity.unit().to_owned(),
             interval: None,
         })
         .collect();
@@ -153,6 +153,6 @@ impl Source {
             let value = 20.0 + ((self.second * 7 + series as u64 * 3) % 32) as f64 / 16.0;
             Reading { series: series as u32, time, value, quality: Quality::Good }
         });
-        Batch { readings: readings.collect(), faults: Vec::new() }
+        Batch { readings: readings.collect(), ..Batch::default() }
     }
 }

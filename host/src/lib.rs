@@ -4,6 +4,8 @@
 
 pub mod reading;
 
+pub mod clock;
+
 pub mod stop;
 
 pub mod file;

@@ -1,69 +1,13 @@
 //! The domain: readings, faults, alarms and their time. No input, no output, nothing else of ours.
 
-use std::fmt;
-use std::str::FromStr;
+mod time;
+mod words;
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// A moment in UTC, in nanoseconds since the Unix epoch: good from 1970 to 2554.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp {
-    /// Nanoseconds since the Unix epoch.
-    pub nanos: u64,
-}
-
-const NANOS_PER_MILLI: u64 = 1_000_000;
-
-impl Timestamp {
-    /// What the wall clock shows.
-    pub fn now() -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_epoch(since)
-    }
-
-    /// So long after the Unix epoch.
-    pub fn from_epoch(since: Duration) -> Timestamp {
-        Timestamp { nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) }
-    }
-
-    /// So much later.
-    #[must_use]
-    pub fn plus(self, duration: Duration) -> Timestamp {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Timestamp { nanos: self.nanos.saturating_add(nanos) }
-    }
-
-    /// How long it was since an earlier moment; nothing when that is later.
-    pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
-    }
-}
-
-/// As on the wire: `2026-11-21T23:00:00.000Z`, cut to milliseconds.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = Duration::from_millis(self.nanos / NANOS_PER_MILLI);
-        humantime::format_rfc3339_millis(UNIX_EPOCH + millis).fmt(f)
-    }
-}
-
-/// `2026-11-21T23:00:00Z`, with or without fractions, zone letter, or `T` (a space will do). A text without a zone is UTC.
-impl FromStr for Timestamp {
-    type Err = TimestampError;
-
-    fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let time = humantime::parse_rfc3339_weak(text.trim()).map_err(|_| TimestampError)?;
-        let since = time.duration_since(UNIX_EPOCH).map_err(|_| TimestampError)?;
-        // All that prints can be read again: whatever fits the nanoseconds.
-        let nanos = u64::try_from(since.as_nanos()).map_err(|_| TimestampError)?;
-        Ok(Timestamp { nanos })
-    }
-}
-
-/// A text that is not a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a time in UTC from 1970 on, such as 2026-11-21T23:00:00Z")]
-pub struct TimestampError;
+pub use time::{Timestamp, TimestampError};
+pub use words::{Doubt, FaultReason, Quantity};
 
 /// How far a reading can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,81 +45,18 @@ impl Quality {
     }
 }
 
-/// Declares [`FaultReason`] once, with the word that stands for each on the wire.
-macro_rules! fault_reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
-        /// Why a measurement failed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum FaultReason {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl FaultReason {
-            /// All of them, in the order of the plugin contract.
-            pub const ALL: &'static [FaultReason] = &[$(FaultReason::$name,)+];
-
-            /// As on the wire.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(FaultReason::$name => $word,)+
-                }
-            }
-        }
-    };
-}
-
-fault_reasons! {
-    /// The sensor is not on its bus.
-    NotPresent = "not-present",
-    /// The sensor answered, but the answer's checksum is wrong.
-    CrcMismatch = "crc-mismatch",
-    /// The read succeeded and was empty.
-    NoAnswer = "no-answer",
-    /// The chip reports its power-on value: no conversion was made.
-    PowerOnValue = "power-on-value",
-    /// The chip had too little power to make the conversion.
-    InsufficientPower = "insufficient-power",
-    /// All nine bytes of the scratchpad are zero.
-    AllZero = "all-zero",
-    /// The value is outside what the sensor can measure.
-    OutOfRange = "out-of-range",
-    /// The operating system reported an error, or text that is not a reading.
-    IoError = "io-error",
-    /// The read did not end in time.
-    Timeout = "timeout",
-    /// The value is an old one that was given again.
-    Stale = "stale",
-    /// A stage's plugin trapped while it held this reading.
-    PluginTrap = "plugin-trap",
-    /// A stage's plugin ran past its deadline.
-    PluginDeadline = "plugin-deadline",
-    /// A stage's plugin asked for more memory than it may have.
-    PluginMemory = "plugin-memory",
-}
-
-impl fmt::Display for FaultReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// One series of measured values: one quantity of one sensor. Its number is its position in the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
     /// The sensor's name in the pipeline file.
     pub sensor: Arc<str>,
-    /// The sensor's own address, such as a ROM id, where it has one.
+    /// The sensor's own address, such as a ROM id, where it has one and it is known beforehand.
     pub id: Option<Arc<str>>,
-    /// The unit of the values.
-    pub unit: &'static str,
+    /// What is measured, which also says in which unit.
+    pub quantity: Quantity,
     /// The time between two readings, where it is known beforehand.
     pub interval: Option<Duration>,
 }
-
-/// The unit of every thermometer.
-pub const CELSIUS: &str = "celsius";
-/// What a thermometer measures.
-pub const TEMPERATURE: &str = "temperature";
 
 /// One measured value with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -189,6 +70,25 @@ pub struct Reading {
     /// How far it can be trusted.
     pub quality: Quality,
 }
+
+/// One measured value, before it has a series and a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// In the unit of the series.
+    pub value: f64,
+    /// Why it is uncertain; it is good when there is no doubt.
+    pub doubt: Option<Doubt>,
+}
+
+impl Measured {
+    /// A value without doubt.
+    pub fn good(value: f64) -> Measured {
+        Measured { value, doubt: None }
+    }
+}
+
+/// What a driver makes of one sensor in one cycle.
+pub type Measurement = Result<Measured, FaultReason>;
 
 /// One measurement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +153,17 @@ impl FromIterator<Reading> for Readings {
     }
 }
 
+/// Why one reading is uncertain. It goes beside the readings, since plugins are told the quality alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubted {
+    /// The number of the series.
+    pub series: u32,
+    /// The time of the reading.
+    pub time: Timestamp,
+    /// What the doubt is.
+    pub doubt: Doubt,
+}
+
 /// What one sampling cycle gave: each sensor's reading or fault.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -260,9 +171,30 @@ pub struct Batch {
     pub readings: Readings,
     /// What failed.
     pub faults: Vec<Fault>,
+    /// Why readings of these are uncertain, where the driver knows.
+    pub doubts: Vec<Doubted>,
 }
 
 impl Batch {
+    /// Adds what a measurement gave.
+    pub fn put(&mut self, series: u32, time: Timestamp, measurement: Measurement) {
+        match measurement {
+            Ok(Measured { value, doubt }) => {
+                let quality = if doubt.is_some() { Quality::Uncertain } else { Quality::Good };
+                self.readings.push(Reading { series, time, value, quality });
+                self.doubts.extend(doubt.map(|doubt| Doubted { series, time, doubt }));
+            }
+            Err(reason) => self.faults.push(Fault { series, time, reason }),
+        }
+    }
+
+    /// Adds another batch behind this one.
+    pub fn append(&mut self, mut other: Batch) {
+        other.readings.iter().for_each(|reading| self.readings.push(reading));
+        self.faults.append(&mut other.faults);
+        self.doubts.append(&mut other.doubts);
+    }
+
     /// How many measurements were tried.
     pub fn len(&self) -> usize {
         self.readings.len() + self.faults.len()
@@ -271,6 +203,15 @@ impl Batch {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What the driver doubted in a reading, if that is still the reading that it was.
+    pub fn doubt(&self, reading: &Reading) -> Option<Doubt> {
+        if reading.quality == Quality::Good {
+            return None;
+        }
+        let same = |d: &&Doubted| (d.series, d.time) == (reading.series, reading.time);
+        self.doubts.iter().find(same).map(|doubted| doubted.doubt)
     }
 
     /// Readings and faults in one sequence by time, readings first among equals.
@@ -285,6 +226,26 @@ impl Batch {
     }
 }
 
+/// A sensor of a bus that was seen, or not seen any more, without being in the pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its own address.
+    pub id: Arc<str>,
+    /// When.
+    pub time: Timestamp,
+    /// Whether it is there.
+    pub present: bool,
+}
+
+/// How the wall clock stands to the steady one that readings bear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WallClock {
+    /// How far the wall clock is ahead of the steady one, in nanoseconds. Changes when it is set.
+    pub ahead_nanos: i64,
+    /// Whether the system says that it was set by a time server, lately enough to be right.
+    pub synchronized: bool,
+}
+
 /// What a chain is fed, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -292,6 +253,17 @@ pub enum Input {
     Batch(Batch),
     /// Time passes.
     Tick(Timestamp),
+}
+
+/// What sensors and clocks tell a running pipeline, in one sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed {
+    /// For the chain.
+    Input(Input),
+    /// A sensor came or went that is not in the pipeline.
+    Sighting(Sighting),
+    /// The wall clock was set, or is known to be right from now on, or not any more. Beside it the steady time.
+    WallClock(WallClock, Timestamp),
 }
 
 /// Whether an alarm's condition holds.
@@ -338,47 +310,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_in_the_forms_that_recordings_have() {
-        for (text, printed) in [
-            ("2026-11-21T23:00:00Z", "2026-11-21T23:00:00.000Z"),
-            ("2026-11-21T23:00:00.1239Z", "2026-11-21T23:00:00.123Z"),
-            ("2017-11-04T21:53:16", "2017-11-04T21:53:16.000Z"),
-            (" 2013-07-04 00:00:00 ", "2013-07-04T00:00:00.000Z"),
-        ] {
-            let time: Timestamp = text.parse().unwrap();
-            assert_eq!(time.to_string(), printed);
-        }
-    }
-
-    #[test]
-    fn what_prints_can_be_read() {
-        for nanos in [0, 1_000_000, u64::MAX / 1_000_000 * 1_000_000] {
-            let time = Timestamp { nanos };
-            assert_eq!(time.to_string().parse(), Ok(time));
-        }
-    }
-
-    #[test]
-    fn a_text_that_is_not_a_time_is_refused() {
-        for text in [
-            "",
-            "yesterday",
-            "2026-13-01T00:00:00Z",
-            "1969-12-31T23:59:59Z",
-            "9999-01-01T00:00:00Z",
-        ] {
-            assert_eq!(text.parse::<Timestamp>(), Err(TimestampError), "{text}");
-        }
-    }
-
-    #[test]
     fn faults_keep_their_place_in_time() {
         let at = |secs| Timestamp::from_epoch(Duration::from_secs(secs));
         let reading =
             |secs| Reading { series: 0, time: at(secs), value: 4.0, quality: Quality::Good };
         let fault = Fault { series: 0, time: at(2), reason: FaultReason::NoAnswer };
-        let batch =
-            Batch { readings: [reading(1), reading(3)].into_iter().collect(), faults: vec![fault] };
+        let batch = Batch {
+            readings: [reading(1), reading(3)].into_iter().collect(),
+            faults: vec![fault],
+            ..Batch::default()
+        };
         assert_eq!(batch.in_order(), [Ok(reading(1)), Err(fault), Ok(reading(3))]);
     }
 }

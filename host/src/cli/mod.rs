@@ -6,6 +6,7 @@ mod hub;
 mod replay;
 mod run;
 mod sensors;
+mod system;
 
 use std::error::Error;
 use std::fmt;

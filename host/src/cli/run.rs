@@ -5,20 +5,17 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::system::System;
 use super::{Failure, block_on, load_pipeline, parse_duration, with_causes};
 use crate::pipeline::{LiveError, LiveOptions, run};
-
-/// Where the kernel's w1 subsystem lists its devices.
-pub(super) const W1_ROOT: &str = "/sys/bus/w1/devices";
 
 /// Run a pipeline until it is interrupted.
 #[derive(Args)]
 pub(super) struct Run {
     /// The pipeline file.
     file: PathBuf,
-    /// The folder of 1-Wire devices.
-    #[arg(long, value_name = "DIR", default_value = W1_ROOT)]
-    w1_root: PathBuf,
+    #[command(flatten)]
+    system: System,
     /// Stop after this, for instance 10s.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -27,7 +24,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
-        let options = LiveOptions { w1_root: self.w1_root, duration: self.duration };
+        let options = LiveOptions { system: self.system.paths(), duration: self.duration };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
                 tracing::info!("Dashboard: http://{address}/");

@@ -1,20 +1,20 @@
 //! `weir sensors`: finds every thermometer and reads it once.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::system::System;
 use super::{Failure, block_on, say};
-use crate::reading::{CELSIUS, Fault, Quality, Reading, Series, Timestamp};
-use crate::sensor::{Measurement, RomId, W1Sensor, scan};
-use crate::uplink::wire::{Body, Message};
+use crate::clock::Clock;
+use crate::reading::{Fault, Quality, Quantity, Reading, Series};
+use crate::sensor::w1::{measure_all, scan};
+use crate::uplink::Scribe;
+use crate::uplink::wire::Message;
 
 /// Find every thermometer and read it once.
 #[derive(Args)]
 pub(super) struct Sensors {
-    /// The folder of 1-Wire devices.
-    #[arg(long, value_name = "DIR", default_value = super::run::W1_ROOT)]
-    w1_root: PathBuf,
+    #[command(flatten)]
+    system: System,
     /// One JSON line a sensor, as on the wire.
     #[arg(long)]
     json: bool,
@@ -22,8 +22,9 @@ pub(super) struct Sensors {
 
 impl Sensors {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let shown = self.w1_root.display();
-        let found = scan(&self.w1_root).map_err(|e| {
+        let system = self.system.paths();
+        let shown = system.w1.display();
+        let found = scan(&system.w1).map_err(|e| {
             format!(
                 "cannot list {shown}: {e}. On a Raspberry Pi the 1-Wire bus is switched on by the line \
                  `dtoverlay=w1-gpio` in /boot/firmware/config.txt and a restart"
@@ -35,43 +36,45 @@ impl Sensors {
                  `dtoverlay=w1-gpio` in /boot/firmware/config.txt"
             ))?;
         }
-        block_on(async {
-            for (rom_id, seq) in found.into_iter().zip(1..) {
-                let time = Timestamp::now();
-                let measurement = W1Sensor::new(&self.w1_root, rom_id).read().await;
-                if self.json {
-                    say(json(rom_id, seq, time, measurement))?;
-                } else {
-                    say(line(rom_id, measurement))?;
-                }
+        let clock = Clock::start();
+        let batch = block_on(measure_all(&found, &system.w1, &clock))?;
+        let series: Vec<Series> = found
+            .keys()
+            .map(|id| Series {
+                sensor: id.to_string().into(),
+                id: Some(id.to_string().into()),
+                quantity: Quantity::Temperature,
+                interval: None,
+            })
+            .collect();
+        let scribe = Scribe::offline(series.into());
+        let mut measured = batch.in_order();
+        measured.sort_by_key(|measured| match measured {
+            Ok(reading) => reading.series,
+            Err(fault) => fault.series,
+        });
+        for (measured, seq) in measured.into_iter().zip(1..) {
+            if self.json {
+                let body = match &measured {
+                    Ok(reading) => scribe.reading(reading, batch.doubt(reading)),
+                    Err(fault) => scribe.fault(fault),
+                };
+                say(Message { seq: Some(seq), body }.to_json())?;
+            } else {
+                say(line(&scribe.series, measured))?;
             }
-            Ok(())
-        })?
+        }
+        Ok(())
     }
 }
 
-fn json(rom_id: RomId, seq: u64, time: Timestamp, measurement: Measurement) -> String {
-    let name = rom_id.to_string();
-    let series = [Series {
-        sensor: name.as_str().into(),
-        id: Some(name.into()),
-        unit: CELSIUS,
-        interval: None,
-    }];
-    let body = match measurement {
-        Ok(m) => {
-            let reading = Reading { series: 0, time, value: m.value, quality: m.quality };
-            Body::reading(&reading, &series)
+fn line(series: &[Series], measured: Result<Reading, Fault>) -> String {
+    let name = |number: u32| series.get(number as usize).map_or("", |series| &*series.sensor);
+    match measured {
+        Ok(Reading { series, value, quality: Quality::Good, .. }) => {
+            format!("{}  {value:8.4} °C", name(series))
         }
-        Err(reason) => Body::fault(&Fault { series: 0, time, reason }, &series),
-    };
-    Message { seq: Some(seq), body }.to_json()
-}
-
-fn line(rom_id: RomId, measurement: Measurement) -> String {
-    match measurement {
-        Ok(m) if m.quality == Quality::Good => format!("{rom_id}  {:8.4} °C", m.value),
-        Ok(m) => format!("{rom_id}  {:8.4} °C  uncertain", m.value),
-        Err(reason) => format!("{rom_id}  fault: {reason}"),
+        Ok(Reading { series, value, .. }) => format!("{}  {value:8.4} °C  uncertain", name(series)),
+        Err(Fault { series, reason, .. }) => format!("{}  fault: {reason}", name(series)),
     }
 }

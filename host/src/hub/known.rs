@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::streams::{STREAMS, Streams};
 use crate::reading::{Quality, Timestamp};
-use crate::uplink::wire::Body;
+use crate::uplink::wire::{Body, Measured};
 
 /// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
 const RECENT: usize = 1_800;
@@ -192,7 +192,7 @@ impl Device {
 
     pub(super) fn take(&mut self, body: &Body, entries: &mut usize) -> Result<(), Refused> {
         match body {
-            Body::Temperature { sensor, time, value, quality } => {
+            Body::Measured(Measured { sensor, time, value, quality, .. }) => {
                 self.counts.readings += 1;
                 let known = [Quality::Good, Quality::Uncertain].map(Quality::as_str);
                 let quality =
@@ -200,19 +200,21 @@ impl Device {
                 let what = What::Reading { value: *value, quality };
                 self.sensor(sensor)?.keep(time, what, entries);
             }
-            Body::Fault { sensor, time, reason } => {
+            Body::Fault { sensor, time, reason, .. } => {
                 self.counts.faults += 1;
                 self.sensor(sensor)?.keep(time, What::Fault { fault: reason.clone() }, entries);
             }
             Body::Alarm { .. } => self.take_alarm(body)?,
             Body::Health { queued, .. } => self.behind.queued = *queued,
+            Body::Sensor { .. } | Body::Clock { .. } => {}
             Body::Dropped { .. } | Body::Result { .. } => {}
         }
         Ok(())
     }
 
     fn take_alarm(&mut self, body: &Body) -> Result<(), Refused> {
-        let Body::Alarm { alarm, sensor, condition, state, severity, value, limit, time } = body
+        let Body::Alarm { alarm, sensor, condition, state, severity, value, limit, time, .. } =
+            body
         else {
             return Ok(());
         };
@@ -288,6 +290,7 @@ mod tests {
             value: None,
             limit: None,
             time: "2026-01-01T00:00:00.000Z".into(),
+            clock: None,
         }
     }
 
@@ -310,6 +313,7 @@ mod tests {
             sensor: sensor.into(),
             time: "2026-01-01T00:00:00.000Z".into(),
             reason: "stale".into(),
+            clock: None,
         };
         for _ in 0..RECENT + 10 {
             device.take(&fault("a"), &mut entries).unwrap();

@@ -4,11 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::known::is_name;
-use crate::reading::Timestamp;
-use crate::uplink::wire::{Body, Message};
+use crate::reading::{Quantity, Timestamp};
+use crate::uplink::wire::{Body, Measured, Message};
 
-/// The sensor of a plain client that does not name one.
-const UNNAMED: &str = "temperature";
 /// Longest answer to a command that is passed on, in characters.
 const LONGEST_REASON: usize = 256;
 
@@ -34,8 +32,10 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
     for text in texts {
         let Outline { seq, kind } = serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
         let body = match &*kind {
-            "temperature" => Some(temperature(text.get()).map_err(not_of_the_wire)?),
-            "fault" | "alarm" | "dropped" | "health" | "result" => {
+            kind if Quantity::ALL.iter().any(|quantity| quantity.as_str() == kind) => {
+                Some(measured(kind, text.get()).map_err(not_of_the_wire)?)
+            }
+            "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" => {
                 Some(serde_json::from_str(text.get()).map_err(not_of_the_wire)?)
             }
             _ => None,
@@ -54,37 +54,56 @@ struct Outline {
 }
 
 /// A plain client sends a value and no more; what it leaves out is filled in, what it sends is taken as it is.
-fn temperature(text: &str) -> Result<Body, serde_json::Error> {
+fn measured(quantity: &str, text: &str) -> Result<Body, serde_json::Error> {
     #[derive(Deserialize)]
     struct Plain {
         value: f64,
         sensor: Option<Box<str>>,
         time: Option<Box<str>>,
+        unit: Option<Box<str>>,
         quality: Option<Box<str>>,
+        doubt: Option<Box<str>>,
+        clock: Option<Box<str>>,
     }
-    let Plain { value, sensor, time, quality } = serde_json::from_str(text)?;
-    Ok(Body::Temperature {
-        sensor: sensor.as_deref().unwrap_or(UNNAMED).into(),
+    let Plain { value, sensor, time, unit, quality, doubt, clock } = serde_json::from_str(text)?;
+    Ok(Body::Measured(Measured {
+        quantity: quantity.into(),
+        // A plain client may name none.
+        sensor: sensor.as_deref().unwrap_or(quantity).into(),
         time: time.unwrap_or_else(|| Timestamp::now().to_string().into()),
         value,
+        unit,
         quality: quality.unwrap_or_else(|| "good".into()),
-    })
+        doubt,
+        clock,
+    }))
 }
 
 /// The same message with its time as we print it; an error when anything in it is not as the wire says.
 fn checked(mut body: Body) -> Result<Body, String> {
     match &mut body {
-        Body::Temperature { sensor, time, quality, .. } => {
+        Body::Measured(Measured { sensor, time, unit, quality, doubt, clock, .. }) => {
             name("sensor", sensor)?;
             one_of("quality", quality, &["good", "uncertain"])?;
             reprint(time)?;
+            for (key, text) in [("unit", unit), ("doubt", doubt), ("clock", clock)] {
+                text.as_ref().map_or(Ok(()), |text| name(key, text))?;
+            }
         }
-        Body::Fault { sensor, time, reason } => {
+        Body::Fault { sensor, time, reason, clock } => {
             name("sensor", sensor)?;
             name("reason", reason)?;
             reprint(time)?;
+            clock.as_ref().map_or(Ok(()), |clock| name("clock", clock))?;
         }
-        Body::Alarm { alarm, sensor, condition, state, severity, time, .. } => {
+        Body::Sensor { id, state, time } => {
+            name("id", id)?;
+            one_of("state", state, &["found", "gone"])?;
+            reprint(time)?;
+        }
+        Body::Clock { time, .. } => reprint(time)?,
+        Body::Alarm { alarm, sensor, condition, state, severity, time, clock, .. } => {
+            clock.as_ref().map_or(Ok(()), |clock| name("clock", clock))?;
             name("alarm", alarm)?;
             name("sensor", sensor)?;
             if !condition.is_empty() {
@@ -177,7 +196,7 @@ mod tests {
         }
         let doubted = receive(r#"{"type":"temperature","value":1,"quality":"uncertain"}"#).unwrap();
         assert!(
-            matches!(&doubted[0].body, Some(Body::Temperature { quality, .. }) if &**quality == "uncertain")
+            matches!(&doubted[0].body, Some(Body::Measured(Measured { quality, .. })) if &**quality == "uncertain")
         );
         let [Received { seq: None, body: Some(body) }] =
             &receive(r#"{"type":"temperature","value":20.5}"#).unwrap()[..]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::stage::RunningStage;
 use super::{Driver, Pipeline, Stage};
 use crate::plugin::{CompileError, Engine, Plugin, PluginFile};
-use crate::reading::{Alarm, Batch, CELSIUS, Input, Readings, Series, Timestamp};
+use crate::reading::{Alarm, Batch, Input, Quantity, Series, Timestamp};
+use crate::uplink::Scribe;
 use crate::uplink::wire::Body;
 
 /// The stages of a pipeline, each with its plugin. Owned by one thread.
@@ -50,15 +51,15 @@ pub enum StartError {
 
 impl Outcome {
     /// As messages: readings and faults by time, then alarms.
-    pub fn into_bodies(self, stages: &[Arc<str>], series: &[Series]) -> Vec<Body> {
+    pub fn to_bodies(&self, stages: &[Arc<str>], scribe: &Scribe) -> Vec<Body> {
         let measured = self.batch.in_order().into_iter().map(|measured| match measured {
-            Ok(reading) => Body::reading(&reading, series),
-            Err(fault) => Body::fault(&fault, series),
+            Ok(reading) => scribe.reading(&reading, self.batch.doubt(&reading)),
+            Err(fault) => scribe.fault(&fault),
         });
         let alarms = self
             .alarms
             .iter()
-            .filter_map(|(stage, alarm)| Some(Body::alarm(alarm, stages.get(*stage)?, series)));
+            .filter_map(|(stage, alarm)| Some(scribe.alarm(alarm, stages.get(*stage)?)));
         measured.chain(alarms).collect()
     }
 }
@@ -106,12 +107,11 @@ impl Chain {
             let readings = stage.tick(now, &mut raised);
             outcome.alarms.extend(raised.into_iter().map(|alarm| (position, alarm)));
             if !readings.is_empty() {
-                let mut given =
-                    Outcome { batch: Batch { readings, faults: Vec::new() }, alarms: Vec::new() };
+                let batch = Batch { readings, ..Batch::default() };
+                let mut given = Outcome { batch, alarms: Vec::new() };
                 self.from(position + 1, now, &mut given);
                 outcome.alarms.append(&mut given.alarms);
-                append(&mut outcome.batch.readings, &given.batch.readings);
-                outcome.batch.faults.append(&mut given.batch.faults);
+                outcome.batch.append(given.batch);
             }
         }
         outcome
@@ -177,11 +177,13 @@ impl Pipeline {
     pub fn series(&self) -> Vec<Series> {
         let series = self.sensors.iter().map(|sensor| {
             let (id, interval) = match &sensor.driver {
-                Driver::Ds18b20 { id, interval } => (Some(id.to_string().into()), Some(*interval)),
+                Driver::Ds18b20 { id, interval, .. } => {
+                    (id.map(|id| id.to_string().into()), Some(*interval))
+                }
                 Driver::Simulated { interval, .. } => (None, Some(*interval)),
                 Driver::Replay { .. } => (None, None),
             };
-            Series { sensor: sensor.name.clone(), id, unit: CELSIUS, interval }
+            Series { sensor: sensor.name.clone(), id, quantity: Quantity::Temperature, interval }
         });
         series.collect()
     }
@@ -191,8 +193,4 @@ fn latest(batch: &Batch) -> Timestamp {
     let readings = batch.readings.time.iter().copied().max().unwrap_or_default();
     let faults = batch.faults.iter().map(|fault| fault.time.nanos).max().unwrap_or_default();
     Timestamp { nanos: readings.max(faults) }
-}
-
-fn append(readings: &mut Readings, more: &Readings) {
-    more.iter().for_each(|reading| readings.push(reading));
 }

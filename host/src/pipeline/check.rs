@@ -1,5 +1,6 @@
 //! The pipeline file's language: every key, what it accepts, and what it means.
 
+mod sensors;
 mod stages;
 
 use std::collections::HashMap;
@@ -13,29 +14,22 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, list};
 use super::problems::{Problem, Problems, Source};
-use super::{Driver, Output, Pipeline, Sensor, Shows, Stage, Uplink};
+use super::{MOST_SENSORS, Output, Pipeline, Shows, Stage, Uplink};
 use crate::file;
 use crate::plugin::{PluginFile, PluginKind};
-use crate::sensor::{RomId, SimulatedSettings};
 use crate::uplink::Endpoint;
 
 /// Longest pipeline file, in bytes: 256 sensors and 256 stages fit into a tenth of it.
 const LONGEST_FILE: u64 = 1 << 20;
 const TOP_LEVEL: &str = "the file";
-/// How often a sensor may be read: a DS18B20 needs 0.75 s for a conversion, other drivers are quicker.
-const INTERVALS: RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(86_400);
-/// Reading a DS18B20 more often warms it.
-const DS18B20_INTERVAL: Duration = Duration::from_secs(10);
-const SECOND: Duration = Duration::from_secs(1);
 /// How long a plugin's call may be allowed to take.
 const CALL_DEADLINES: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(10);
 /// Longest name of a device, sensor or stage, in characters.
 const LONGEST_NAME: usize = 64;
 const NAME: &str = "1 to 64 letters, digits, dashes, dots or underscores";
-/// Most sensors and most stages of one pipeline.
-const MOST: usize = 256;
+/// Most tables of a kind in one pipeline.
+const MOST: usize = MOST_SENSORS;
 
 /// Reads and checks a pipeline file.
 pub fn load(path: &Path) -> Result<Pipeline, Problems> {
@@ -80,10 +74,12 @@ impl<'a> Checker<'_, 'a, '_> {
     fn pipeline(&mut self, mut top: Keys<'_, 'a>) -> Option<Pipeline> {
         let device = self.device(&mut top);
         let sensor_tables = self.tables(&mut top, "sensor");
-        let sensors = self.sensors(&sensor_tables);
+        let (for_all, named): (Vec<_>, Vec<_>) =
+            sensor_tables.iter().partition(|table| sensors::is_for_all(table));
+        let sensors = self.sensors(&named);
+        let all = self.all_thermometers(&for_all);
         // What a stage may name: also sensors that have a problem of their own.
-        let names: Vec<&str> =
-            sensor_tables.iter().map(|(t, _)| name_of(t).unwrap_or_default()).collect();
+        let names: Vec<&str> = named.iter().map(|(t, _)| name_of(t).unwrap_or_default()).collect();
         if sensor_tables.is_empty() {
             self.source
                 .problem(&(0..0), "there is no sensor: add at least one [[sensor]]".to_owned());
@@ -117,6 +113,7 @@ impl<'a> Checker<'_, 'a, '_> {
         Some(Pipeline {
             device: device?,
             sensors: sensors.into_iter().collect::<Option<_>>()?,
+            all,
             stages: all_of(stages)?,
             outputs: outputs.into_iter().collect::<Option<_>>()?,
             uplink: uplink.map_or(Some(None), |uplink| uplink.map(Some))?,
@@ -172,74 +169,6 @@ impl<'a> Checker<'_, 'a, '_> {
         let name = keys.required(self.source, "name", NAME, parse_name);
         keys.finish(self.source);
         name.map(|at| at.value)
-    }
-
-    fn sensors(
-        &mut self,
-        tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
-    ) -> Vec<Option<Sensor>> {
-        let mut names = Unique::new("name");
-        let mut ids = Unique::new("id");
-        let sensors = tables.iter().enumerate().map(|(position, (table, span))| {
-            let keys = Keys::new(place("sensor", position, table), table, span.clone());
-            self.sensor(keys, position, &mut names, &mut ids)
-        });
-        sensors.collect()
-    }
-
-    fn sensor(
-        &mut self,
-        mut keys: Keys<'_, 'a>,
-        position: usize,
-        names: &mut Unique,
-        ids: &mut Unique,
-    ) -> Option<Sensor> {
-        let source = &mut *self.source;
-        let name = keys.required(source, "name", NAME, parse_name);
-        if let Some(name) = &name {
-            names.check(source, &keys, &name.value, &name.span);
-        }
-        let drivers = [("ds18b20", "ds18b20"), ("simulated", "simulated"), ("replay", "replay")];
-        let driver = match keys.choice(source, "driver", &drivers) {
-            Some(driver) => driver.value,
-            None => {
-                if keys.get("driver").is_none() {
-                    keys.missing(source, "driver", "\"ds18b20\", \"simulated\" or \"replay\"");
-                }
-                // Which keys are known depends on the driver: without it, none can be called unknown.
-                return None;
-            }
-        };
-        let driver = match driver {
-            "ds18b20" => {
-                let allowed = "a ROM id such as \"28-0316a2794dff\"; `weir sensors` lists them";
-                let id = keys.required(source, "id", allowed, |text| text.parse::<RomId>().ok());
-                if let Some(id) = &id {
-                    ids.check(source, &keys, &id.value.to_string(), &id.span);
-                }
-                let interval = keys.duration(source, "interval", INTERVALS, DS18B20_INTERVAL);
-                id.map(|id| Driver::Ds18b20 { id: id.value, interval })
-            }
-            "simulated" => Some(Driver::Simulated {
-                settings: simulated(source, &mut keys, position),
-                interval: keys.duration(source, "interval", INTERVALS, SECOND),
-            }),
-            _ => {
-                let file = keys.required(source, "file", "the path of a CSV file", |text| {
-                    Some(self.folder.join(text))
-                });
-                let column =
-                    keys.parsed(source, "column", "the sensor's name in the file", |text| {
-                        Some(text.to_owned())
-                    });
-                let speed = keys.number(source, "speed", 0.001..=100_000.0, 1.0);
-                let named = name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
-                let column = column.map_or(named, |column| column.value);
-                file.map(|file| Driver::Replay { file: file.value, column, speed })
-            }
-        };
-        keys.finish(source);
-        Some(Sensor { name: name?.value.into(), driver: driver? })
     }
 
     fn outputs(
@@ -316,27 +245,6 @@ impl<'a> Checker<'_, 'a, '_> {
         });
         keys.finish(self.source);
         Some(Uplink { endpoint: endpoint?.value, token_file: token_file.map(|at| at.value) })
-    }
-}
-
-fn simulated(
-    source: &mut Source<'_>,
-    keys: &mut Keys<'_, '_>,
-    position: usize,
-) -> SimulatedSettings {
-    let periods = SECOND..=Duration::from_secs(7 * 86_400);
-    let seed =
-        keys.integer(source, "seed", 0..=i64::MAX).and_then(|at| u64::try_from(at.value).ok());
-    let door_every = keys.duration(source, "door_every", periods.clone(), Duration::ZERO);
-    SimulatedSettings {
-        seed: seed.unwrap_or(position as u64),
-        mean_celsius: keys.number(source, "mean_celsius", -50.0..=120.0, 20.0),
-        swing_celsius: keys.number(source, "swing_celsius", 0.0..=50.0, 1.0),
-        period: keys.duration(source, "period", periods, Duration::from_secs(600)),
-        noise_celsius: keys.number(source, "noise_celsius", 0.0..=10.0, 0.05),
-        door_every: (!door_every.is_zero()).then_some(door_every),
-        door_celsius: keys.number(source, "door_celsius", -50.0..=50.0, 10.0),
-        fault_percent: keys.number(source, "fault_percent", 0.0..=100.0, 0.0),
     }
 }
 

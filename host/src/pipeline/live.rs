@@ -15,22 +15,23 @@ use super::chain::{Chain, StartError};
 use super::health::Health;
 use super::sink::{Passed, Sink, spawn_chain};
 use super::sources::Sources;
+use super::ticks::tick;
 use super::{Pipeline, Shows};
+use crate::clock::Clock;
 use crate::hub;
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open, show_status};
 use crate::plugin::{CompileError, Engine};
-use crate::reading::{Input, Series, Timestamp};
-use crate::sensor::Sampled;
+use crate::reading::{Series, WallClock};
 use crate::sensor::recording::RecordingError;
+use crate::sensor::w1::scan;
+use crate::sensor::{Sampled, Sampling, SystemPaths};
 use crate::spool::{MEMORY_BYTES, MemorySpool, Spool};
-use crate::stop::{self, Stop};
+use crate::stop;
 use crate::uplink::wire::Connect;
-use crate::uplink::{self, Endpoint, LinkState, WebSocketUplink, read_token};
+use crate::uplink::{self, Endpoint, LinkState, Scribe, WebSocketUplink, read_token};
 
 /// Most batches and ticks that wait for the chain. When it is full, sampling waits and counts the cycles it misses.
 const CHAIN_QUEUE: usize = 64;
-/// How often plugins are told the time.
-const TICK: Duration = Duration::from_secs(1);
 /// The chain has this long to empty its queue when the pipeline stops; then it leaves the rest, which is counted.
 const CHAIN_DEADLINE: Duration = Duration::from_millis(400);
 /// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
@@ -39,8 +40,8 @@ const STOP_DEADLINE: Duration = Duration::from_millis(1_700);
 /// What `weir run` can be told beside the file.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
-    /// The folder of 1-Wire devices.
-    pub w1_root: PathBuf,
+    /// Where sensors are looked for.
+    pub system: SystemPaths,
     /// Stops by itself after this.
     pub duration: Option<Duration>,
 }
@@ -92,6 +93,12 @@ pub enum LiveError {
         /// What there is.
         known: Vec<String>,
     },
+    /// `id = "all"`, and there is none.
+    #[error("there is no thermometer in {}: `weir sensors` says why", folder.display())]
+    NoThermometer {
+        /// Where they were looked for.
+        folder: PathBuf,
+    },
     /// A part of the host ended by itself.
     #[error("the {0} ended, though nobody stopped it: this is a mistake in the host")]
     Ended(&'static str),
@@ -102,15 +109,19 @@ pub enum LiveError {
 
 /// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
 pub async fn run(
-    pipeline: Pipeline,
+    mut pipeline: Pipeline,
     options: &LiveOptions,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
-    let series: Arc<[Series]> = pipeline.series().into();
+    let clock = Clock::start();
     // All that can be refused is refused before anything starts, and all of it is told together.
     let mut refused = Refusals::default();
-    let sources = refused.of(Sources::open(&pipeline, &options.w1_root));
+    refused.of(take_in_all(&mut pipeline, &options.system));
+    let sources = refused.of(Sources::open(&pipeline, &options.system));
+    let series = sources
+        .as_ref()
+        .map_or_else(|| pipeline.series().into(), |sources| sources.series(&pipeline));
     let chain = match Engine::start() {
         Ok(engine) => refused.of_all(Chain::start(&engine, &pipeline.stages, &series)),
         Err(error) => refused.of(Err(LiveError::Engine(error))),
@@ -160,14 +171,21 @@ pub async fn run(
     }
 
     let counts = Arc::new(Sampled::default());
-    let (inputs, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
-    let sink = Sink::new(&pipeline, series.clone(), spools.clone(), alarm_outputs);
+    let (observed, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
+    let wall_clock = clock.look(WallClock::default());
+    let sink = Sink {
+        stages: pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
+        scribe: Scribe { series: series.clone(), wall_clock },
+        spools: spools.clone(),
+        outputs: alarm_outputs,
+    };
     let passed = Arc::new(Passed::default());
     let mut chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())
         .map_err(|e| vec![LiveError::System(e)])?;
     let mut sensor_tasks = JoinSet::new();
-    sources.spawn(&mut sensor_tasks, &inputs, &counts, &sensors_stopped);
-    sensor_tasks.spawn(tick(inputs, sensors_stopped));
+    let to = Sampling { clock, out: observed, counts: counts.clone(), stop: sensors_stopped };
+    sources.spawn(&mut sensor_tasks, &to);
+    sensor_tasks.spawn(tick(to, wall_clock));
     let health =
         Health { begun, counts: counts.clone(), passed: passed.clone(), spools: spools.clone() };
     uplink_tasks.spawn(health.tell(uplinks_stopped));
@@ -274,6 +292,19 @@ impl Refusals {
     }
 }
 
+/// With `id = "all"` a pipeline without any thermometer would watch nothing and say nothing.
+fn take_in_all(pipeline: &mut Pipeline, system: &SystemPaths) -> Result<(), LiveError> {
+    if pipeline.all.is_none() {
+        return Ok(());
+    }
+    let found = scan(&system.w1).unwrap_or_default();
+    pipeline.take_in(found.into_keys());
+    if pipeline.sensors.is_empty() {
+        return Err(LiveError::NoThermometer { folder: system.w1.clone() });
+    }
+    Ok(())
+}
+
 type Outputs = (AlarmOutputs, Vec<Box<dyn Pin>>);
 
 fn open_outputs(pipeline: &Pipeline) -> Result<Outputs, Vec<PinError>> {
@@ -335,23 +366,6 @@ fn uplinks(
         WebSocketUplink { endpoint, token, connect, spool }
     });
     uplinks.collect()
-}
-
-/// Feeds the time to the chain. A tick that finds the queue full is left out: the next one says the same later.
-async fn tick(inputs: mpsc::Sender<Input>, mut stop: Stop) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.wait() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Err(mpsc::error::TrySendError::Closed(_)) =
-            inputs.try_send(Input::Tick(Timestamp::now()))
-        {
-            return;
-        }
-    }
 }
 
 /// What ends a run.

@@ -11,6 +11,7 @@ mod settings;
 mod sink;
 mod sources;
 mod stage;
+mod ticks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use problems::{Problem, Problems};
 pub use replay::{Naming, ReplayError, replay};
 
 use crate::plugin::{Limits, PluginFile};
+use crate::sensor::w1::ChipSettings;
 use crate::sensor::{RomId, SimulatedSettings};
 use crate::uplink::Endpoint;
 
@@ -32,8 +34,10 @@ use crate::uplink::Endpoint;
 pub struct Pipeline {
     /// The device's name on the wire.
     pub device: String,
-    /// At least one, with different names.
+    /// With different names; at least one, unless all thermometers are taken in.
     pub sensors: Vec<Sensor>,
+    /// Whether every DS18B20 that is there at the start is one more sensor, under its ROM id.
+    pub all: Option<AllThermometers>,
     /// In the order in which they run.
     pub stages: Vec<Stage>,
     /// Lamps, relays, buzzers.
@@ -58,10 +62,12 @@ pub struct Sensor {
 pub enum Driver {
     /// The kernel's.
     Ds18b20 {
-        /// Its address.
-        id: RomId,
+        /// Its address; `None` takes the one that is there.
+        id: Option<RomId>,
         /// From one conversion to the next.
         interval: Duration,
+        /// How the chip is set up.
+        settings: ChipSettings,
     },
     /// A simulation.
     Simulated {
@@ -81,6 +87,15 @@ pub enum Driver {
     },
 }
 
+/// How thermometers are read that the file does not name one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllThermometers {
+    /// From one conversion to the next.
+    pub interval: Duration,
+    /// How the chips are set up.
+    pub settings: ChipSettings,
+}
+
 /// One step.
 #[derive(Debug)]
 pub struct Stage {
@@ -90,6 +105,8 @@ pub struct Stage {
     pub plugin: Arc<PluginFile>,
     /// Positions in [`Pipeline::sensors`] of those that it is given.
     pub sensors: Vec<usize>,
+    /// Whether the file names none of them, so that it is given further ones too.
+    pub is_for_all: bool,
     /// What happens when the plugin traps.
     pub on_trap: OnTrap,
     /// What the plugin may use.
@@ -130,6 +147,27 @@ pub enum Shows {
     /// On while the uplink is connected, blinking while it is not.
     Status,
 }
+
+impl Pipeline {
+    /// Takes in every thermometer that is there and not named in the file, if the file says so.
+    pub fn take_in(&mut self, found: impl IntoIterator<Item = RomId>) {
+        let Some(AllThermometers { interval, settings }) = self.all else { return };
+        for id in found {
+            let is_named = |sensor: &Sensor| matches!(sensor.driver, Driver::Ds18b20 { id: Some(named), .. } if named == id);
+            if self.sensors.iter().any(is_named) || self.sensors.len() >= MOST_SENSORS {
+                continue;
+            }
+            let driver = Driver::Ds18b20 { id: Some(id), interval, settings };
+            for stage in self.stages.iter_mut().filter(|stage| stage.is_for_all) {
+                stage.sensors.push(self.sensors.len());
+            }
+            self.sensors.push(Sensor { name: id.to_string().into(), driver });
+        }
+    }
+}
+
+/// Most sensors of a pipeline.
+const MOST_SENSORS: usize = 256;
 
 /// The way out.
 #[derive(Debug)]

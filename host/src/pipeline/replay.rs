@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::chain::{Chain, StartError};
 use super::{Pipeline, Sensor, Stage};
 use crate::plugin::{CompileError, Engine, Limits, OFFLINE_CALL_DEADLINE};
-use crate::reading::{Batch, Fault, Input, Reading, Series, Timestamp};
+use crate::reading::{Batch, Input, Quantity, Series, Timestamp};
 use crate::sensor::recording::{Recording, Row};
+use crate::uplink::Scribe;
 use crate::uplink::wire::Message;
 
 /// How often plugins are told the time between two rows.
@@ -90,17 +91,16 @@ pub fn replay(
     let stages: Vec<Stage> = pipeline
         .stages
         .iter()
-        .filter_map(|stage| {
-            for_recording(stage, pipeline.sensors.len(), &number_of_sensor, series.len())
-        })
+        .filter_map(|stage| for_recording(stage, &number_of_sensor, series.len()))
         .collect();
     let engine = Engine::start().map_err(ReplayError::Engine)?;
     let mut chain = Chain::start(&engine, &stages, &series).map_err(ReplayError::Start)?;
     let stage_names: Vec<Arc<str>> =
         stages.iter().map(|stage| stage.name.as_str().into()).collect();
+    let scribe = Scribe::offline(series.as_slice().into());
     let mut seq = 0;
     let mut write = |outcome: super::Outcome| -> Result<(), ReplayError> {
-        for body in outcome.into_bodies(&stage_names, &series) {
+        for body in outcome.to_bodies(&stage_names, &scribe) {
             seq += 1;
             let json = Message { seq: Some(seq), body }.to_json();
             writeln!(out, "{json}").map_err(ReplayError::Write)?;
@@ -132,13 +132,7 @@ fn batch(cycle: &[Row], number_of_name: &[u32]) -> Batch {
     let mut batch = Batch::default();
     for row in cycle {
         let Some(&series) = number_of_name.get(row.name) else { continue };
-        let time = row.time;
-        match row.measurement {
-            Ok(m) => {
-                batch.readings.push(Reading { series, time, value: m.value, quality: m.quality })
-            }
-            Err(reason) => batch.faults.push(Fault { series, time, reason }),
-        }
+        batch.put(series, row.time, row.measurement);
     }
     batch
 }
@@ -207,11 +201,10 @@ fn cast(pipeline: &Pipeline, recording: &Recording, naming: &Naming) -> Result<C
         let number = match sensor.and_then(|sensor| number_of_sensor.get(&sensor)) {
             Some(&number) => number,
             None => {
-                let unit = crate::reading::CELSIUS;
                 series.push(Series {
                     sensor: name.as_str().into(),
                     id: None,
-                    unit,
+                    quantity: Quantity::Temperature,
                     interval: None,
                 });
                 series.len() - 1
@@ -226,17 +219,16 @@ fn known(pipeline: &Pipeline) -> Vec<String> {
     pipeline.sensors.iter().map(|sensor| sensor.name.to_string()).collect()
 }
 
-/// A stage as this replay needs it; `None` when none of its sensors plays. A stage for all sensors of the pipeline is for
+/// A stage as this replay needs it; `None` when none of its sensors plays. A stage for which the file names no sensors is for
 /// adopted ones too.
 fn for_recording(
     stage: &Stage,
-    all: usize,
     number_of_sensor: &BTreeMap<usize, usize>,
     series: usize,
 ) -> Option<Stage> {
     let mut sensors: Vec<usize> =
         stage.sensors.iter().filter_map(|sensor| number_of_sensor.get(sensor).copied()).collect();
-    if stage.sensors.len() == all {
+    if stage.is_for_all {
         sensors.extend(number_of_sensor.len()..series);
     }
     if sensors.is_empty() {
@@ -246,6 +238,7 @@ fn for_recording(
         name: stage.name.clone(),
         plugin: stage.plugin.clone(),
         sensors,
+        is_for_all: stage.is_for_all,
         on_trap: stage.on_trap,
         limits: Limits { call_deadline: OFFLINE_CALL_DEADLINE, ..stage.limits },
         settings: stage.settings.clone(),

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Pipeline;
 use super::chain::{Chain, Outcome};
 use crate::output::AlarmOutputs;
-use crate::reading::{Input, Series};
+use crate::reading::{Input, Observed};
 use crate::spool::Spool;
+use crate::uplink::Scribe;
+use crate::uplink::wire::Body;
 
 /// Stack of the chain thread: wasm's own limit, and room for the host's frames.
 const CHAIN_STACK: usize = 1 << 20;
@@ -39,28 +40,21 @@ impl Passed {
 
 /// Where the chain's outcomes go.
 pub(super) struct Sink {
-    stages: Vec<Arc<str>>,
-    series: Arc<[Series]>,
-    spools: Vec<Arc<dyn Spool>>,
-    outputs: AlarmOutputs,
+    pub(super) stages: Vec<Arc<str>>,
+    pub(super) scribe: Scribe,
+    pub(super) spools: Vec<Arc<dyn Spool>>,
+    pub(super) outputs: AlarmOutputs,
 }
 
 impl Sink {
-    pub(super) fn new(
-        pipeline: &Pipeline,
-        series: Arc<[Series]>,
-        spools: Vec<Arc<dyn Spool>>,
-        outputs: AlarmOutputs,
-    ) -> Self {
-        let stages = pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect();
-        Sink { stages, series, spools, outputs }
-    }
-
-    fn take(&mut self, outcome: Outcome) -> u64 {
+    fn take(&mut self, outcome: &Outcome) -> u64 {
         for (stage, alarm) in &outcome.alarms {
             self.outputs.show(*stage, alarm);
         }
-        let bodies = outcome.into_bodies(&self.stages, &self.series);
+        self.send(outcome.to_bodies(&self.stages, &self.scribe))
+    }
+
+    fn send(&self, bodies: Vec<Body>) -> u64 {
         let count = bodies.len() as u64;
         for spool in &self.spools {
             spool.append(bodies.clone());
@@ -72,21 +66,35 @@ impl Sink {
 /// Runs the chain on a thread of its own until all senders are gone and the queue is empty.
 pub(super) fn spawn_chain(
     mut chain: Chain,
-    mut inputs: mpsc::Receiver<Input>,
+    mut observed: mpsc::Receiver<Observed>,
     mut sink: Sink,
     passed: Arc<Passed>,
 ) -> io::Result<oneshot::Receiver<()>> {
     let (ended, end) = oneshot::channel();
     let thread = std::thread::Builder::new().name("chain".to_owned()).stack_size(CHAIN_STACK);
     thread.spawn(move || {
-        while let Some(input) = inputs.blocking_recv() {
+        while let Some(observed) = observed.blocking_recv() {
             if passed.abandoned.load(Ordering::Relaxed) {
                 break;
             }
+            let input = match observed {
+                Observed::Input(input) => input,
+                Observed::Sighting(sighting) => {
+                    let messages = sink.send(vec![sink.scribe.sighting(&sighting)]);
+                    passed.messages.fetch_add(messages, Ordering::Relaxed);
+                    continue;
+                }
+                Observed::WallClock(clock, now) => {
+                    let body = sink.scribe.wall_clock(clock, now);
+                    let messages = sink.send(vec![body]);
+                    passed.messages.fetch_add(messages, Ordering::Relaxed);
+                    continue;
+                }
+            };
             let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
             let outcome = chain.pass(input);
             let kept_back = measured.saturating_sub(outcome.batch.len() as u64);
-            let messages = sink.take(outcome);
+            let messages = sink.take(&outcome);
             passed.kept_back.fetch_add(kept_back, Ordering::Relaxed);
             passed.messages.fetch_add(messages, Ordering::Relaxed);
             passed.traps.store(chain.traps(), Ordering::Relaxed);

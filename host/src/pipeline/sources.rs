@@ -1,4 +1,4 @@
-//! Where a live pipeline's readings come from: buses and recordings, opened before the start.
+//! Where a live pipeline's readings come from: drivers and recordings, opened before the start.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -6,40 +6,40 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::live::LiveError;
 use super::{Driver, Pipeline};
 use crate::file;
-use crate::reading::Input;
+use crate::reading::Series;
 use crate::sensor::recording::{self, RecordingError};
-use crate::sensor::{
-    Bus, BusDriver, BusSensor, Replay, Sampled, Simulated, W1Sensor, bus_of, sample,
-};
-use crate::stop::Stop;
+use crate::sensor::w1::{W1, W1Sensor, sample_w1};
+use crate::sensor::{Replay, Sampling, Schedule, Simulated, SimulatedSensors, SystemPaths, sample};
 
 /// Where the readings come from.
 pub(super) struct Sources {
-    buses: Vec<Bus>,
+    w1: W1,
+    simulated: Vec<(u32, Simulated)>,
+    simulated_intervals: Vec<Duration>,
     replays: Vec<Replay>,
 }
 
 impl Sources {
-    pub(super) fn open(pipeline: &Pipeline, w1_root: &Path) -> Result<Sources, LiveError> {
-        // Sensors of one bus and one interval make one cycle; buses run beside each other.
-        let mut buses: BTreeMap<(Option<PathBuf>, Duration), Vec<BusSensor>> = BTreeMap::new();
+    pub(super) fn open(pipeline: &Pipeline, system: &SystemPaths) -> Result<Sources, LiveError> {
+        let (mut w1, mut simulated, mut simulated_intervals) = (Vec::new(), Vec::new(), Vec::new());
         let mut replays: BTreeMap<(PathBuf, u64), Replay> = BTreeMap::new();
         for (series, sensor) in (0_u32..).zip(&pipeline.sensors) {
             match &sensor.driver {
-                Driver::Ds18b20 { id, interval } => {
-                    let driver = BusDriver::W1(W1Sensor::new(w1_root, *id));
-                    let bus = buses.entry((Some(bus_of(w1_root, *id)), *interval)).or_default();
-                    bus.push(BusSensor { series, driver });
-                }
+                Driver::Ds18b20 { id, interval, settings } => w1.push(W1Sensor {
+                    series,
+                    name: sensor.name.to_string(),
+                    id: *id,
+                    interval: *interval,
+                    settings: *settings,
+                }),
                 Driver::Simulated { settings, interval } => {
-                    let driver = BusDriver::Simulated(Box::new(Simulated::new(settings.clone())));
-                    buses.entry((None, *interval)).or_default().push(BusSensor { series, driver });
+                    simulated.push((series, Simulated::new(settings.clone())));
+                    simulated_intervals.push(*interval);
                 }
                 Driver::Replay { file, column, speed } => {
                     let replay = match replays.entry((file.clone(), speed.to_bits())) {
@@ -61,22 +61,31 @@ impl Sources {
                 }
             }
         }
-        let buses = buses.into_iter().map(|((_, interval), sensors)| Bus { interval, sensors });
-        Ok(Sources { buses: buses.collect(), replays: replays.into_values().collect() })
+        Ok(Sources {
+            w1: W1::new(&system.w1, w1),
+            simulated,
+            simulated_intervals,
+            replays: replays.into_values().collect(),
+        })
     }
 
-    pub(super) fn spawn(
-        self,
-        tasks: &mut JoinSet<()>,
-        inputs: &mpsc::Sender<Input>,
-        counts: &Arc<Sampled>,
-        stop: &Stop,
-    ) {
-        for bus in self.buses {
-            tasks.spawn(sample(bus, inputs.clone(), counts.clone(), stop.clone()));
+    /// The series, with the addresses that were found.
+    pub(super) fn series(&self, pipeline: &Pipeline) -> Arc<[Series]> {
+        let mut series = pipeline.series();
+        for (number, id) in self.w1.addresses() {
+            if let Some(series) = series.get_mut(number as usize) {
+                series.id = Some(id.to_string().into());
+            }
         }
+        series.into()
+    }
+
+    pub(super) fn spawn(self, tasks: &mut JoinSet<()>, to: &Sampling) {
+        tasks.spawn(sample_w1(self.w1, to.clone()));
+        let schedule = Schedule::new(self.simulated_intervals);
+        tasks.spawn(sample(SimulatedSensors::new(self.simulated), schedule, to.clone()));
         for replay in self.replays {
-            tasks.spawn(replay.play(inputs.clone(), counts.clone(), stop.clone()));
+            tasks.spawn(replay.play(to.clone()));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::bindings::filter::weir::plugin::{host, types};
 use super::engine::{EPOCH, Plugin, World};
 use super::{Limits, check, limits};
 use crate::file::printable;
-use crate::reading::{Alarm, Fault, FaultReason, Readings, Series, TEMPERATURE, Timestamp};
+use crate::reading::{Alarm, Fault, FaultReason, Readings, Series, Timestamp};
 
 /// A plugin instance with a store of its own. Owned by one thread.
 pub struct Instance {
@@ -85,8 +85,8 @@ impl Instance {
             .map(|series| types::Series {
                 sensor: series.sensor.to_string(),
                 id: series.id.as_deref().map(str::to_owned),
-                quantity: TEMPERATURE.to_owned(),
-                unit: series.unit.to_owned(),
+                quantity: series.quantity.as_str().to_owned(),
+                unit: series.quantity.unit().to_owned(),
                 interval: series.interval.and_then(|i| u64::try_from(i.as_nanos()).ok()),
             })
             .collect();

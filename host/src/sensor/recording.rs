@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::{Measured, Measurement};
 use crate::file;
-use crate::reading::{FaultReason, Quality, Timestamp};
+use crate::reading::{FaultReason, Measured, Measurement, Timestamp};
 
 /// What a recording must begin with.
 const HEADER: [&str; 3] = ["timestamp", "sensor", "celsius"];
@@ -106,7 +105,7 @@ pub fn read(
         }
         *last = time;
         let measurement = match measure(value) {
-            Ok(value) => Ok(Measured { value, quality: Quality::Good }),
+            Ok(value) => Ok(Measured::good(value)),
             Err((reason, why)) => {
                 problem(format!("`celsius` {why}: fault {reason}"));
                 Err(reason)

@@ -1,15 +1,11 @@
 //! A recording that is played into a running pipeline, at its own pace or faster.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::bus::{Sampled, put};
+use super::Sampling;
 use super::recording::{Recording, Row};
-use crate::reading::{Batch, Input, Timestamp};
-use crate::stop::Stop;
+use crate::reading::{Batch, Input, Observed};
 
 /// Longest wait between two rows while playing, and before the next beginning: an outage of hours in the
 /// recording is not sat out.
@@ -30,7 +26,7 @@ pub struct Replay {
 
 impl Replay {
     /// Plays the recording over and over until told to stop. Readings bear the time at which they are played.
-    pub async fn play(self, out: mpsc::Sender<Input>, counts: Arc<Sampled>, mut stop: Stop) {
+    pub async fn play(self, mut to: Sampling) {
         let rows: Vec<_> = self
             .recording
             .rows
@@ -42,17 +38,17 @@ impl Replay {
         let cycles: Vec<_> = rows.chunk_by(|(_, a), (_, b)| a.time == b.time).collect();
         while !cycles.is_empty() {
             for (cycle, next) in cycles.iter().zip(cycles.iter().skip(1).map(Some).chain([None])) {
-                let now = Timestamp::now();
+                let now = to.clock.now();
                 let mut batch = Batch::default();
                 for (series, row) in *cycle {
-                    put(&mut batch, *series, now, row.measurement);
+                    batch.put(*series, now, row.measurement);
                 }
-                counts.taken.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                if out.send(Input::Batch(batch)).await.is_err() {
+                to.counts.taken.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                if to.out.send(Observed::Input(Input::Batch(batch))).await.is_err() {
                     return;
                 }
                 tokio::select! {
-                    () = stop.wait() => return,
+                    () = to.stop.wait() => return,
                     () = tokio::time::sleep(self.wait(cycle, next.copied())) => {}
                 }
             }

@@ -4,24 +4,27 @@
 //! `2b 01 55 05 7f a5 81 66 cf : crc=cf YES`, then the same bytes with `t=18687`. The value is computed from the
 //! bytes of line 1: on a failed read line 2 repeats older ones.
 
-use crate::reading::{FaultReason, Quality};
-
-use super::Measured;
+use crate::reading::FaultReason;
 
 /// The bytes of a scratchpad, checksum included.
-pub type Scratchpad = [u8; 9];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scratchpad(pub [u8; 9]);
 
 /// What a DS18B20 can measure, in °C (data sheet, "Features").
 const RANGE: std::ops::RangeInclusive<f64> = -55.0..=125.0;
+/// What a MAX31850's thermocouple input can (data sheet, table 3).
+const THERMOCOUPLE_RANGE: std::ops::RangeInclusive<f64> = -270.0..=1_800.0;
 /// The scratchpad's temperature after power-on, 85 °C (data sheet, "Memory").
 const POWER_ON: i16 = 0x0550;
+/// The same for a DS18S20, in half degrees.
+const POWER_ON_DS18S20: i16 = 0x00aa;
 /// 127.9375 °C: what a chip without enough power for its conversion holds (`w1_therm.rst`, "features").
 const INSUFFICIENT_POWER: i16 = 0x07ff;
 /// Byte 6 when no conversion was made (`w1_therm.rst`, "features").
-const NO_CONVERSION: u8 = 0x0c;
+pub(super) const NO_CONVERSION: u8 = 0x0c;
 
-/// Reads a `w1_slave` text of a sensor of a family (the first two digits of its ROM id).
-pub fn parse_w1_slave(text: &str, family: u8) -> Result<Measured, FaultReason> {
+/// Reads a `w1_slave` text.
+pub fn parse_w1_slave(text: &str) -> Result<Scratchpad, FaultReason> {
     if text.trim().is_empty() {
         // Success with nothing in it: how newer kernels tell of a failed read.
         return Err(FaultReason::NoAnswer);
@@ -34,71 +37,98 @@ pub fn parse_w1_slave(text: &str, family: u8) -> Result<Measured, FaultReason> {
     if !verdict.trim_end().ends_with("YES") || stated != Some(checksum) || crc8(&bytes) != 0 {
         return Err(FaultReason::CrcMismatch);
     }
-    measure(bytes, family)
+    Ok(Scratchpad(bytes))
 }
 
-fn parse_bytes(text: &str) -> Option<Scratchpad> {
+fn parse_bytes(text: &str) -> Option<[u8; 9]> {
     let mut words = text.split_ascii_whitespace();
     let mut bytes = [0; 9];
     for byte in &mut bytes {
-        let word = words.next().filter(|word| word.len() == 2)?;
-        *byte = u8::from_str_radix(word, 16).ok()?;
+        let is_byte = |word: &&str| word.len() == 2 && word.bytes().all(|b| b.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(words.next().filter(is_byte)?, 16).ok()?;
     }
     words.next().is_none().then_some(bytes)
 }
 
-/// The temperature that a scratchpad with a right checksum holds.
-fn measure(bytes: Scratchpad, family: u8) -> Result<Measured, FaultReason> {
-    if bytes == [0; 9] {
-        // The checksum of zeros is zero, so a shorted line passes it. Never t=0 alone: 0 °C is real.
-        return Err(FaultReason::AllZero);
-    }
-    let [low, high, _, _, config, reserved_5, reserved_6, reserved_7, _] = bytes;
-    let raw = i16::from_le_bytes([low, high]);
-    if family == 0x10 {
-        return measure_ds18s20(raw, reserved_6, reserved_7);
-    }
-    if raw == INSUFFICIENT_POWER && reserved_6 == NO_CONVERSION {
-        return Err(FaultReason::InsufficientPower);
-    }
-    let mut quality = Quality::Good;
-    if raw == POWER_ON && reserved_6 == NO_CONVERSION {
-        // A genuine chip has ff and 10 around byte 6. Some clones keep 0c there at every temperature, so their
-        // 85 °C may be real.
-        if (reserved_5, reserved_7) == (0xff, 0x10) {
-            return Err(FaultReason::PowerOnValue);
+impl Scratchpad {
+    /// The temperature that it holds, in °C, by the rule of a family (the first two digits of a ROM id).
+    pub fn celsius(self, family: u8) -> Result<f64, FaultReason> {
+        let Scratchpad(bytes) = self;
+        if bytes == [0; 9] {
+            // The checksum of zeros is zero, so a shorted line passes it. Never t=0 alone: 0 °C is real.
+            return Err(FaultReason::AllZero);
         }
-        quality = Quality::Uncertain;
+        let [_, _, _, _, config, _, reserved_6, reserved_7, _] = bytes;
+        let raw = self.raw();
+        let (value, range) = match family {
+            0x10 => (ds18s20(raw, reserved_6, reserved_7), RANGE),
+            0x3b if config & 0x80 != 0 => (self.thermocouple()?, THERMOCOUPLE_RANGE),
+            _ if raw == INSUFFICIENT_POWER && reserved_6 == NO_CONVERSION => {
+                return Err(FaultReason::InsufficientPower);
+            }
+            _ => (f64::from(raw & self.defined_bits()) / 16.0, RANGE),
+        };
+        if range.contains(&value) { Ok(value) } else { Err(FaultReason::OutOfRange) }
     }
-    let value = f64::from(raw & defined_bits(config)) / 16.0;
-    // 3b is the DS1825's family, but a thermocouple chip (MAX31850) shares it and goes far beyond 125 °C.
-    let in_range =
-        if family == 0x3b { (-270.0..=1_800.0).contains(&value) } else { RANGE.contains(&value) };
-    if in_range { Ok(Measured { value, quality }) } else { Err(FaultReason::OutOfRange) }
+
+    /// A MAX31850 shares the family 3b with the DS1825, whose configuration never has bit 7 (data sheets, "Configuration
+    /// Register"). It counts quarter degrees and tells of a broken thermocouple (data sheet, tables 2 to 4).
+    fn thermocouple(self) -> Result<f64, FaultReason> {
+        const ANY_FAULT: u8 = 0b001;
+        const OPEN: u8 = 0b001;
+        let Scratchpad([low, _, cold_low, ..]) = self;
+        if low & ANY_FAULT != 0 {
+            let is_open = cold_low & OPEN != 0;
+            return Err(if is_open { FaultReason::NotPresent } else { FaultReason::IoError });
+        }
+        Ok(f64::from(self.raw() & !0b11) / 16.0)
+    }
+
+    /// The temperature register.
+    pub fn raw(self) -> i16 {
+        let Scratchpad([low, high, ..]) = self;
+        i16::from_le_bytes([low, high])
+    }
+
+    /// Byte 6, and what a genuine chip has there after a conversion.
+    pub(super) fn reserved_6(self) -> (u8, u8) {
+        let Scratchpad([low, _, _, _, _, _, reserved_6, ..]) = self;
+        (reserved_6, 0x10 - (low & 0x0f))
+    }
+
+    /// Whether the register holds 85 °C and byte 6 says that no conversion was made.
+    pub fn is_at_power_on(self, family: u8) -> bool {
+        let power_on = if family == 0x10 { POWER_ON_DS18S20 } else { POWER_ON };
+        (self.raw(), self.reserved_6().0) == (power_on, NO_CONVERSION)
+    }
+
+    /// Whether the bytes around byte 6 are those of a genuine DS18B20. A DS18S20 has other ones, and its 85 °C cannot be
+    /// told from its power-on value.
+    pub fn looks_genuine(self) -> bool {
+        let Scratchpad([_, _, _, _, _, reserved_5, _, reserved_7, _]) = self;
+        (reserved_5, reserved_7) == (0xff, 0x10)
+    }
+
+    /// Bits of the temperature, 9 to 12, as the configuration says (data sheet, table 2). A DS18S20 has none.
+    pub fn resolution(self, family: u8) -> Option<u8> {
+        let Scratchpad([_, _, _, _, config, ..]) = self;
+        let has_one = family != 0x10 && !(family == 0x3b && config & 0x80 != 0);
+        has_one.then_some(9 + ((config >> 5) & 0b11))
+    }
+
+    /// Below 12 bit the lowest bits of the temperature are undefined, and the kernel does not mask them.
+    fn defined_bits(self) -> i16 {
+        let Scratchpad([_, _, _, _, config, ..]) = self;
+        !0 << (3 - ((config >> 5) & 0b11))
+    }
 }
 
 /// A DS18S20 counts half degrees and tells the rest by its count registers (data sheet DS18S20, "Operation").
-fn measure_ds18s20(raw: i16, remain: u8, per_degree: u8) -> Result<Measured, FaultReason> {
-    let value = match per_degree {
+fn ds18s20(raw: i16, remain: u8, per_degree: u8) -> f64 {
+    match per_degree {
+        // The kernel prints 0 °C here; the half degrees are there all the same.
         0 => f64::from(raw) / 2.0,
         _ => f64::from(raw >> 1) - 0.25 + 1.0 - f64::from(remain) / f64::from(per_degree),
-    };
-    if !RANGE.contains(&value) {
-        return Err(FaultReason::OutOfRange);
-    }
-    // Its power-on value, aa 00 with 0c, cannot be told from a true 85.00 °C.
-    let at_power_on = raw == 0x00aa && remain == NO_CONVERSION;
-    let quality = if at_power_on { Quality::Uncertain } else { Quality::Good };
-    Ok(Measured { value, quality })
-}
-
-/// Below 12 bit the lowest bits of the temperature are undefined, and the kernel does not mask them.
-const fn defined_bits(config: u8) -> i16 {
-    match config {
-        0x1f => !0b111,
-        0x3f => !0b011,
-        0x5f => !0b001,
-        _ => !0,
     }
 }
 
@@ -111,7 +141,7 @@ pub fn crc8(bytes: &[u8]) -> u8 {
 }
 
 /// The text that the kernel prints for a scratchpad, for drivers that only behave like one.
-pub fn print_w1_slave(mut bytes: Scratchpad, break_checksum: Option<u8>) -> String {
+pub fn print_w1_slave(Scratchpad(mut bytes): Scratchpad, break_checksum: Option<u8>) -> String {
     let [data @ .., checksum] = &mut bytes;
     *checksum = crc8(data);
     let computed = *checksum;
@@ -129,15 +159,19 @@ pub fn genuine(celsius: f64) -> Scratchpad {
     // Saturates: a value that the chip's register cannot hold is clipped to its ends.
     let raw = (celsius * 16.0).round() as i16;
     let [low, high] = raw.to_le_bytes();
-    [low, high, 0x4b, 0x46, 0x7f, 0xff, 0x10 - (low & 0x0f), 0x10, 0]
+    Scratchpad([low, high, 0x4b, 0x46, 0x7f, 0xff, 0x10 - (low & 0x0f), 0x10, 0])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use FaultReason::{
-        AllZero, CrcMismatch, InsufficientPower, IoError, NoAnswer, OutOfRange, PowerOnValue,
+        AllZero, CrcMismatch, InsufficientPower, IoError, NoAnswer, NotPresent, OutOfRange,
     };
+
+    fn celsius(text: &str, family: u8) -> Result<f64, FaultReason> {
+        parse_w1_slave(text)?.celsius(family)
+    }
 
     /// Nine bytes as hex, without their checksum, as the kernel would print them.
     fn text(hex: &str) -> String {
@@ -145,7 +179,7 @@ mod tests {
         for (byte, word) in bytes.iter_mut().zip(hex.split(' ')) {
             *byte = u8::from_str_radix(word, 16).unwrap();
         }
-        print_w1_slave(bytes, None)
+        print_w1_slave(Scratchpad(bytes), None)
     }
 
     #[test]
@@ -157,7 +191,7 @@ mod tests {
 
     #[test]
     fn temperatures_of_the_data_sheet_are_read() {
-        for (raw, celsius) in [
+        for (raw, value) in [
             ("d0 07", 125.0),
             ("50 05", 85.0),
             ("91 01", 25.0625),
@@ -169,8 +203,10 @@ mod tests {
             ("6f fe", -25.0625),
             ("90 fc", -55.0),
         ] {
-            let parsed = parse_w1_slave(&text(&format!("{raw} 4b 46 7f ff 10 10")), 0x28);
-            assert_eq!(parsed, Ok(Measured { value: celsius, quality: Quality::Good }), "{raw}");
+            for family in [0x22, 0x28, 0x3b, 0x42] {
+                let text = text(&format!("{raw} 4b 46 7f ff 10 10"));
+                assert_eq!(celsius(&text, family), Ok(value), "{raw}");
+            }
         }
     }
 
@@ -183,6 +219,7 @@ mod tests {
             ("50 05 4b : crc=1c YES\n".to_owned(), IoError),
             ("50 05 4b 46 7f ff 0c 10 1c 00 : crc=1c YES\n".to_owned(), IoError),
             ("5o 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n".to_owned(), IoError),
+            ("+5 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n".to_owned(), IoError),
             (
                 "ff ff ff ff ff ff ff ff ff : crc=c9 NO\n63 01 4b 46 7f ff 0d 10 15 t=-62\n"
                     .to_owned(),
@@ -190,47 +227,72 @@ mod tests {
             ),
             ("50 06 4b 46 7f ff 0c 10 1c : crc=1c YES\n".to_owned(), CrcMismatch),
             (text("00 00 00 00 00 00 00 00"), AllZero),
-            (text("50 05 4b 46 7f ff 0c 10"), PowerOnValue),
             (text("ff 07 4b 46 7f ff 0c 10"), InsufficientPower),
             (text("f0 07 4b 46 7f ff 10 10"), OutOfRange),
             (text("00 80 4b 46 7f ff 10 10"), OutOfRange),
         ] {
-            assert_eq!(parse_w1_slave(&text, 0x28), Err(reason), "{text:?}");
+            assert_eq!(celsius(&text, 0x28), Err(reason), "{text:?}");
         }
     }
 
     #[test]
-    fn a_true_85_degrees_is_a_reading_and_a_clones_is_uncertain() {
-        let of = |hex| parse_w1_slave(&text(hex), 0x28).map(|m| (m.value, m.quality));
-        assert_eq!(of("50 05 4b 46 7f ff 10 10"), Ok((85.0, Quality::Good)));
-        assert_eq!(of("50 05 55 05 7f a5 0c 66"), Ok((85.0, Quality::Uncertain)));
+    fn power_on_is_seen_by_byte_6() {
+        let at_power_on = |hex, family| parse_w1_slave(&text(hex)).unwrap().is_at_power_on(family);
+        assert!(at_power_on("50 05 4b 46 7f ff 0c 10", 0x28));
+        assert!(at_power_on("aa 00 4b 46 ff ff 0c 10", 0x10));
+        assert!(!at_power_on("50 05 4b 46 7f ff 10 10", 0x28), "a true 85 degrees");
+        assert!(!at_power_on("aa 00 4b 46 ff ff 0c 10", 0x28), "10.625 degrees");
     }
 
     #[test]
     fn undefined_bits_below_12_bit_are_masked() {
-        for (config, celsius) in [("7f", 25.0625), ("5f", 25.0), ("3f", 25.0), ("1f", 25.0)] {
-            let parsed = parse_w1_slave(&text(&format!("91 01 4b 46 {config} ff 0f 10")), 0x28);
-            assert_eq!(parsed.map(|m| m.value), Ok(celsius), "{config}");
+        for (config, value, bits) in
+            [("7f", 25.9375, 12), ("5f", 25.875, 11), ("3f", 25.75, 10), ("1f", 25.5, 9)]
+        {
+            let pad = parse_w1_slave(&text(&format!("9f 01 4b 46 {config} ff 01 10"))).unwrap();
+            assert_eq!(
+                (pad.celsius(0x28), pad.resolution(0x28)),
+                (Ok(value), Some(bits)),
+                "{config}"
+            );
         }
+        // A DS1825 has its address in the low bits.
+        let pad = parse_w1_slave(&text("9f 01 4b 46 13 ff 01 10")).unwrap();
+        assert_eq!((pad.celsius(0x3b), pad.resolution(0x3b)), (Ok(25.5), Some(9)));
     }
 
     #[test]
     fn a_ds18s20_is_decoded_by_its_counters() {
-        for (hex, celsius) in [
+        for (hex, value) in [
             ("2d 00 4b 46 ff ff 03 10", 22.5625),
             ("0f 00 4b 46 ff ff 06 10", 7.375),
             ("ff ff 4b 46 ff ff 0c 10", -1.0),
+            ("ff ff 4b 46 ff ff 0c 00", -0.5),
         ] {
-            assert_eq!(parse_w1_slave(&text(hex), 0x10).map(|m| m.value), Ok(celsius), "{hex}");
+            assert_eq!(celsius(&text(hex), 0x10), Ok(value), "{hex}");
+        }
+    }
+
+    #[test]
+    fn a_max31850_is_told_by_its_configuration_and_tells_of_a_broken_thermocouple() {
+        for (hex, told) in [
+            ("48 01 00 1a f0 ff ff ff", Ok(20.5)),
+            ("00 64 00 19 f3 ff ff ff", Ok(1_600.0)),
+            ("60 f0 00 19 f0 ff ff ff", Ok(-250.0)),
+            ("49 01 01 1a f0 ff ff ff", Err(NotPresent)),
+            ("49 01 04 1a f0 ff ff ff", Err(IoError)),
+            ("00 7f 00 19 f0 ff ff ff", Err(OutOfRange)),
+        ] {
+            assert_eq!(celsius(&text(hex), 0x3b), told, "{hex}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text: String, bytes: [u8; 9], family: u8) {
-            let _any = parse_w1_slave(&text, family);
-            if let Ok(measured) = parse_w1_slave(&print_w1_slave(bytes, None), family) {
-                proptest::prop_assert!(measured.value.is_finite());
+            let _any = celsius(&text, family);
+            if let Ok(celsius) = celsius(&print_w1_slave(Scratchpad(bytes), None), family) {
+                proptest::prop_assert!(celsius.is_finite());
             }
         }
     }

@@ -4,9 +4,13 @@
 
 use std::time::Duration;
 
-use super::Measurement;
-use super::scratchpad::{genuine, parse_w1_slave, print_w1_slave};
-use crate::reading::FaultReason;
+use tokio::time::Instant;
+
+use super::Driver;
+use super::scratchpad::{Scratchpad, genuine, print_w1_slave};
+use super::w1::Track;
+use crate::clock::Clock;
+use crate::reading::{Batch, FaultReason, Measurement};
 
 /// How a simulated thermometer behaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +40,32 @@ const WARMING: Duration = Duration::from_secs(6);
 /// …and two thirds of its way back in this one.
 const COOLING: Duration = Duration::from_secs(10);
 
+/// Simulated sensors that are read together.
+#[derive(Debug)]
+pub struct SimulatedSensors {
+    begun: Instant,
+    /// Each with the number of its series.
+    pub sensors: Vec<(u32, Simulated)>,
+}
+
+impl SimulatedSensors {
+    /// Sensors that were just switched on.
+    pub fn new(sensors: Vec<(u32, Simulated)>) -> Self {
+        SimulatedSensors { begun: Instant::now(), sensors }
+    }
+}
+
+impl Driver for SimulatedSensors {
+    async fn measure(&mut self, due: &[usize], clock: &Clock, batch: &mut Batch) {
+        let now = Instant::now();
+        for &position in due {
+            if let Some((series, sensor)) = self.sensors.get_mut(position) {
+                batch.put(*series, clock.at(now), sensor.read(now - self.begun));
+            }
+        }
+    }
+}
+
 /// A running simulation of one sensor.
 #[derive(Debug)]
 pub struct Simulated {
@@ -43,7 +73,11 @@ pub struct Simulated {
     random: fastrand::Rng,
     last: Option<Duration>,
     warmth: f64,
+    track: Track,
 }
+
+/// The family of the chip that is simulated.
+const DS18B20: u8 = 0x28;
 
 /// A way to fail. The first few are texts that the parser has to see through.
 #[derive(Clone, Copy)]
@@ -74,7 +108,7 @@ impl Simulated {
     /// A sensor that was just switched on.
     pub fn new(settings: SimulatedSettings) -> Self {
         let random = fastrand::Rng::with_seed(settings.seed);
-        Simulated { settings, random, last: None, warmth: 0.0 }
+        Simulated { settings, random, last: None, warmth: 0.0, track: Track::new(DS18B20) }
     }
 
     /// What it measures so long after it was switched on.
@@ -84,24 +118,34 @@ impl Simulated {
             let failure = self.random.choice(FAILURES).unwrap_or(Failure::Empty);
             return self.fail(failure, celsius);
         }
-        parse_w1_slave(&print_w1_slave(genuine(celsius), None), 0x28)
+        self.judge(&print_w1_slave(genuine(celsius), None))
+    }
+
+    fn judge(&mut self, text: &str) -> Measurement {
+        let measurement = self.track.judge(text).measurement();
+        if measurement.is_ok() {
+            self.track.remember(text);
+        }
+        measurement
     }
 
     fn fail(&mut self, failure: Failure, celsius: f64) -> Measurement {
         let text = match failure {
             Failure::BrokenChecksum => print_w1_slave(genuine(celsius), Some(self.random.u8(1..))),
             Failure::Empty => String::new(),
-            Failure::PowerOn => {
-                print_w1_slave([0x50, 0x05, 0x4b, 0x46, 0x7f, 0xff, 0x0c, 0x10, 0], None)
-            }
-            Failure::InsufficientPower => {
-                print_w1_slave([0xff, 0x07, 0x4b, 0x46, 0x7f, 0xff, 0x0c, 0x10, 0], None)
-            }
-            Failure::AllZero => print_w1_slave([0; 9], None),
+            Failure::PowerOn => print_w1_slave(
+                Scratchpad([0x50, 0x05, 0x4b, 0x46, 0x7f, 0xff, 0x0c, 0x10, 0]),
+                None,
+            ),
+            Failure::InsufficientPower => print_w1_slave(
+                Scratchpad([0xff, 0x07, 0x4b, 0x46, 0x7f, 0xff, 0x0c, 0x10, 0]),
+                None,
+            ),
+            Failure::AllZero => print_w1_slave(Scratchpad([0; 9]), None),
             Failure::OutOfRange => print_w1_slave(genuine(200.0), None),
             Failure::Told(reason) => return Err(reason),
         };
-        parse_w1_slave(&text, 0x28)
+        self.judge(&text)
     }
 
     fn celsius(&mut self, at: Duration) -> f64 {

@@ -169,6 +169,7 @@ mod tests {
             sensor: sensor.into(),
             time: "2026-11-21T23:00:00.000Z".into(),
             reason: "stale".into(),
+            clock: None,
         }
     }
 

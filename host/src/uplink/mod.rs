@@ -2,9 +2,11 @@
 
 mod backoff;
 mod endpoint;
+mod scribe;
 mod session;
 mod websocket;
 pub mod wire;
 
 pub use endpoint::{Endpoint, read_token};
+pub use scribe::Scribe;
 pub use websocket::{LinkState, WebSocketUplink, run};

@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::reading::{Alarm, AlarmState, Fault, Reading, Series, Severity};
+use crate::reading::{Quantity, Series};
 
 /// The subprotocol with acks, commands and arrays.
 pub const PROTOCOL: &str = "weir.v1";
 /// The subprotocol without them: what a server gets that chooses this one, or none.
 pub const PLAIN_PROTOCOL: &str = "weir.plain";
+/// What the `clock` of a message says when its time may be wrong.
+pub const UNSYNCHRONIZED: &str = "unsynchronized";
 
 /// The first message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,9 @@ pub struct ConnectSensor {
     /// Its address, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// What it measures; a thermometer does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<String>,
     /// The unit of its values.
     #[serde(default)]
     pub unit: String,
@@ -57,7 +62,9 @@ impl Connect {
         let sensors = series.iter().map(|series| ConnectSensor {
             sensor: series.sensor.to_string(),
             id: series.id.as_deref().map(str::to_owned),
-            unit: series.unit.to_owned(),
+            quantity: (series.quantity != Quantity::Temperature)
+                .then(|| series.quantity.as_str().to_owned()),
+            unit: series.quantity.unit().to_owned(),
         });
         Connect {
             kind: ConnectType::Connect,
@@ -82,17 +89,6 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Body {
-    /// A reading.
-    Temperature {
-        /// Whose.
-        sensor: Arc<str>,
-        /// When the conversion began.
-        time: Box<str>,
-        /// In the sensor's unit.
-        value: f64,
-        /// `good` or `uncertain`.
-        quality: Box<str>,
-    },
     /// A measurement that failed.
     Fault {
         /// Whose.
@@ -101,6 +97,9 @@ pub enum Body {
         time: Box<str>,
         /// Why.
         reason: Box<str>,
+        /// As [`Measured::clock`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Box<str>>,
     },
     /// A change of an alarm.
     Alarm {
@@ -123,6 +122,29 @@ pub enum Body {
         limit: Option<f64>,
         /// Since when.
         time: Box<str>,
+        /// As [`Measured::clock`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Box<str>>,
+    },
+    /// A sensor that is not in the device's pipeline came or went.
+    Sensor {
+        /// Its own address.
+        id: Box<str>,
+        /// `found` or `gone`.
+        state: Box<str>,
+        /// When.
+        time: Box<str>,
+    },
+    /// The device's clock was set, or is known to be right from now on, or not any more.
+    Clock {
+        /// What it shows now.
+        time: Box<str>,
+        /// Whether a time server set it, lately enough to be right.
+        synchronized: bool,
+        /// By how much it was set forward, in seconds: the times of all messages of this process before this one are
+        /// off by so much.
+        #[serde(default)]
+        step_secs: f64,
     },
     /// Numbers that will never come.
     Dropped {
@@ -158,6 +180,34 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A reading: its type is the word of its quantity.
+    #[serde(untagged)]
+    Measured(Measured),
+}
+
+/// A reading on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What was measured: `temperature`, `humidity`, …
+    #[serde(rename = "type")]
+    pub quantity: Box<str>,
+    /// Whose.
+    pub sensor: Arc<str>,
+    /// When the conversion began.
+    pub time: Box<str>,
+    /// In the sensor's unit.
+    pub value: f64,
+    /// The unit; a temperature is in degrees Celsius and does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Box<str>>,
+    /// `good` or `uncertain`.
+    pub quality: Box<str>,
+    /// Why it is uncertain, where the driver said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Box<str>>,
+    /// `unsynchronized` when the device's clock may be wrong: what `time` says is corrected by the next `clock` message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Box<str>>,
 }
 
 /// What a hub sends to a device.
@@ -176,54 +226,6 @@ pub enum HubMessage {
         /// What.
         command: String,
     },
-}
-
-impl Body {
-    /// A reading's message.
-    pub fn reading(reading: &Reading, series: &[Series]) -> Body {
-        Body::Temperature {
-            sensor: name_of(reading.series, series),
-            time: reading.time.to_string().into(),
-            value: reading.value,
-            quality: reading.quality.as_str().into(),
-        }
-    }
-
-    /// A fault's message.
-    pub fn fault(fault: &Fault, series: &[Series]) -> Body {
-        Body::Fault {
-            sensor: name_of(fault.series, series),
-            time: fault.time.to_string().into(),
-            reason: fault.reason.as_str().into(),
-        }
-    }
-
-    /// An alarm's message.
-    pub fn alarm(alarm: &Alarm, stage: &Arc<str>, series: &[Series]) -> Body {
-        let state = match alarm.state {
-            AlarmState::Active => "active",
-            AlarmState::Cleared => "cleared",
-        };
-        let severity = match alarm.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        };
-        Body::Alarm {
-            alarm: stage.clone(),
-            sensor: name_of(alarm.series, series),
-            condition: alarm.condition.as_str().into(),
-            state: state.into(),
-            severity: severity.into(),
-            value: alarm.value,
-            limit: alarm.limit,
-            time: alarm.time.to_string().into(),
-        }
-    }
-}
-
-fn name_of(number: u32, series: &[Series]) -> Arc<str> {
-    series.get(number as usize).map_or_else(|| "".into(), |series| series.sensor.clone())
 }
 
 impl Message {
@@ -248,63 +250,19 @@ pub fn to_json(message: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{CELSIUS, FaultReason, Quality, Timestamp};
 
     fn series() -> Vec<Series> {
         let id = Some("28-0316a2794dff".into());
-        vec![Series { sensor: "evaporator".into(), id, unit: CELSIUS, interval: None }]
-    }
-
-    fn time() -> Timestamp {
-        "2026-11-21T23:00:00Z".parse().unwrap()
-    }
-
-    #[track_caller]
-    fn check(seq: u64, body: Body, json: &str) {
-        assert_eq!(Message { seq: Some(seq), body: body.clone() }.to_json(), json);
-        assert_eq!(serde_json::from_str::<Body>(json).unwrap(), body);
-    }
-
-    #[test]
-    fn messages_are_the_ones_that_were_promised() {
-        let reading = Reading { series: 0, time: time(), value: 4.312, quality: Quality::Good };
-        check(
-            7,
-            Body::reading(&reading, &series()),
-            r#"{"type":"temperature","seq":7,"sensor":"evaporator","time":"2026-11-21T23:00:00.000Z","value":4.312,"quality":"good"}"#,
-        );
-        let fault = Fault { series: 0, time: time(), reason: FaultReason::CrcMismatch };
-        check(
-            8,
-            Body::fault(&fault, &series()),
-            r#"{"type":"fault","seq":8,"sensor":"evaporator","time":"2026-11-21T23:00:00.000Z","reason":"crc-mismatch"}"#,
-        );
-        let alarm = Alarm {
-            series: 0,
-            time: time(),
-            condition: "above".into(),
-            state: AlarmState::Active,
-            severity: Severity::Critical,
-            value: Some(9.1),
-            limit: Some(8.0),
+        let series = |sensor: &str, id, quantity| Series {
+            sensor: sensor.into(),
+            id,
+            quantity,
+            interval: None,
         };
-        check(
-            9,
-            Body::alarm(&alarm, &"too-warm".into(), &series()),
-            r#"{"type":"alarm","seq":9,"alarm":"too-warm","sensor":"evaporator","condition":"above","state":"active","severity":"critical","value":9.1,"limit":8.0,"time":"2026-11-21T23:00:00.000Z"}"#,
-        );
-        check(
-            12,
-            Body::Dropped { from: 10, to: 11, reason: "spool-full".into() },
-            r#"{"type":"dropped","seq":12,"from":10,"to":11,"reason":"spool-full"}"#,
-        );
-        let result =
-            Body::Result { id: "a,b".into(), status: "failed".into(), reason: Some("no".into()) };
-        check(
-            13,
-            result,
-            r#"{"type":"result","seq":13,"id":"a,b","status":"failed","reason":"no"}"#,
-        );
+        vec![
+            series("evaporator", id, Quantity::Temperature),
+            series("air", None, Quantity::Humidity),
+        ]
     }
 
     #[test]
@@ -314,7 +272,7 @@ mod tests {
         assert_eq!(
             json,
             format!(
-                r#"{{"type":"connect","device":"cold-room","stream":"00000000-0000-0000-0000-000000000000","version":"{version}","sensors":[{{"sensor":"evaporator","id":"28-0316a2794dff","unit":"celsius"}}]}}"#
+                r#"{{"type":"connect","device":"cold-room","stream":"00000000-0000-0000-0000-000000000000","version":"{version}","sensors":[{{"sensor":"evaporator","id":"28-0316a2794dff","unit":"celsius"}},{{"sensor":"air","quantity":"humidity","unit":"percent"}}]}}"#
             )
         );
     }

@@ -29,6 +29,7 @@ impl<'a> Checker<'_, 'a, '_> {
             names.check(self.source, &keys, &name.value, &name.span);
         }
         let plugin = self.plugin(&mut keys);
+        let is_for_all = keys.get("sensors").is_none();
         let sensors = self.stage_sensors(&mut keys, all);
         let traps =
             [("restart", OnTrap::Restart), ("bypass", OnTrap::Bypass), ("stop", OnTrap::Stop)];
@@ -47,6 +48,7 @@ impl<'a> Checker<'_, 'a, '_> {
             name: name?.value,
             plugin: plugin?,
             sensors,
+            is_for_all,
             on_trap,
             limits: Limits { call_deadline, memory_bytes },
             settings: settings?,

@@ -1,0 +1,398 @@
+//! One bus: makes its chips measure together, and reads them.
+//!
+//! Three ways, the quickest that the bus allows: one command to all chips and then a read each (`therm_bulk_read`); a
+//! conversion of each chip's own, beside each other, which chips with a power pin allow; and one after the other.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::chip::{Chip, ChipSettings, LONGEST_CONVERSION, Power, conversion_time};
+use super::chip::{read_attribute, write_attribute};
+use super::track::Verdict;
+use crate::clock::Clock;
+use crate::reading::{Batch, FaultReason, Measurement, Timestamp};
+use crate::sensor::Driver;
+
+/// What a trigger may take beside the conversion.
+const TRIGGER_SLACK: Duration = Duration::from_millis(1_750);
+/// How often the end of somebody else's conversion is looked for.
+const POLL: Duration = Duration::from_millis(20);
+/// Reads of one chip in one cycle, the first included.
+const READS: u32 = 3;
+/// A read again must be over so long before the next cycle.
+const MARGIN: Duration = Duration::from_millis(100);
+/// After so many reads in a row that did not end in time the bus itself is stuck, and the rest is not tried.
+const STUCK: u32 = 2;
+
+/// A bus master.
+#[derive(Debug)]
+pub struct W1Bus {
+    folder: PathBuf,
+    /// Why its chips are not measured by one command, if they are not.
+    fallback: Option<Fallback>,
+    /// What was said of it, so that it is said once.
+    said: Option<Fallback>,
+    /// A trigger that passed its deadline and is still held by the kernel.
+    overdue: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Why chips are not measured by one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    Missing,
+    NotWritable,
+    Failed,
+}
+
+/// What a trigger came to.
+enum Triggered {
+    /// All chips have measured since this time.
+    At(Timestamp),
+    /// They have to be asked one by one.
+    No(Fallback),
+    /// The kernel does not give the bus back.
+    Stuck,
+}
+
+/// One chip with its series.
+#[derive(Debug)]
+pub struct Placed {
+    /// The number of its series.
+    pub series: u32,
+    /// The chip.
+    pub chip: Chip,
+    /// How it is to be set up.
+    pub settings: ChipSettings,
+    /// Whether it has just appeared, so that it has to be set up.
+    pub is_new: bool,
+}
+
+/// The chips of one bus that are measured together.
+#[derive(Debug)]
+pub struct BusTurn {
+    /// Their bus; `None` for sensors that are on none.
+    pub bus: Option<W1Bus>,
+    /// Those whose turn it is.
+    pub chips: Vec<Placed>,
+    /// Other thermometers of the bus. A command to all makes them measure too, and one that is not read then would give
+    /// that old value at its next read.
+    pub bystanders: Vec<Chip>,
+    /// Series of sensors that are on no bus.
+    pub absent: Vec<u32>,
+    /// When the next turn comes: reads again end before it.
+    pub until: Instant,
+}
+
+/// A chip whose reading is not decided yet.
+struct Open<'t> {
+    placed: &'t mut Placed,
+    reads: u32,
+    /// What it is when there is no further read: with its time and text.
+    last: Option<(Timestamp, String, Measurement)>,
+}
+
+impl Driver for BusTurn {
+    async fn measure(&mut self, due: &[usize], clock: &Clock, batch: &mut Batch) {
+        let BusTurn { bus, chips, bystanders, absent, until } = self;
+        for series in absent {
+            batch.put(*series, clock.now(), Err(FaultReason::NotPresent));
+        }
+        let Some(bus) = bus else { return };
+        let mut open: Vec<Open<'_>> = chips
+            .iter_mut()
+            .enumerate()
+            .filter(|(position, _)| due.contains(position))
+            .map(|(_, placed)| Open { placed, reads: 0, last: None })
+            .collect();
+        if bus.is_stuck() {
+            return lose(open, FaultReason::Timeout, clock, batch);
+        }
+        for open in open.iter_mut().filter(|open| open.placed.is_new) {
+            open.placed.chip.set_up(open.placed.settings).await;
+            open.placed.is_new = false;
+        }
+        if open.iter().filter(|open| open.placed.chip.serves_bulk()).count() > 1 {
+            match bus.trigger(&open, clock).await {
+                Triggered::At(time) => {
+                    bus.fallback = None;
+                    open = read_triggered(open, time, batch).await;
+                    drain(bystanders).await;
+                }
+                Triggered::No(why) => bus.fallback = Some(why),
+                Triggered::Stuck => return lose(open, FaultReason::Timeout, clock, batch),
+            }
+        }
+        bus.read_each(open, bystanders, *until, clock, batch).await;
+    }
+}
+
+impl BusTurn {
+    /// The turn of sensors that are on no bus.
+    pub fn nowhere(absent: Vec<u32>) -> BusTurn {
+        let until = Instant::now();
+        BusTurn { bus: None, chips: Vec::new(), bystanders: Vec::new(), absent, until }
+    }
+}
+
+impl W1Bus {
+    /// The bus whose master has this folder.
+    pub fn new(folder: PathBuf) -> W1Bus {
+        W1Bus { folder, fallback: None, said: None, overdue: None }
+    }
+
+    /// The folder of its master.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.overdue.as_ref().is_some_and(|trigger| !trigger.is_finished())
+    }
+
+    /// Makes all chips of the bus measure. The write itself takes the conversion time.
+    async fn trigger(&mut self, open: &[Open<'_>], clock: &Clock) -> Triggered {
+        let file = self.folder.join("therm_bulk_read");
+        let longest = longest_conversion(open);
+        let (time, begun) = (clock.now(), Instant::now());
+        // Exactly this text: the kernel takes any other for good and does nothing.
+        let mut write = tokio::task::spawn_blocking(move || write_attribute(&file, "trigger\n"));
+        let Ok(done) = tokio::time::timeout(longest + TRIGGER_SLACK, &mut write).await else {
+            self.overdue = Some(write);
+            return Triggered::Stuck;
+        };
+        match done.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Triggered::No(Fallback::Missing);
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Triggered::No(Fallback::NotWritable);
+            }
+            Err(_) => return Triggered::No(Fallback::Failed),
+        }
+        // The write succeeds whatever happened. Without an answer from the bus the kernel returns at once, and would
+        // give old scratchpads for new ones.
+        let took = begun.elapsed();
+        let was_made = took >= longest || took >= shortest_wait(open).await;
+        if was_made && self.bulk_state().await == Some(1) {
+            Triggered::At(time)
+        } else {
+            Triggered::No(Fallback::Failed)
+        }
+    }
+
+    /// What the kernel says of the conversion of all chips: -1 it is running, 1 not all are read, 0 there is none.
+    async fn bulk_state(&self) -> Option<i8> {
+        let file = self.folder.join("therm_bulk_read");
+        let read = tokio::task::spawn_blocking(move || read_attribute(&file));
+        let read = tokio::time::timeout(TRIGGER_SLACK, read).await;
+        read.ok()?.ok()?.ok()?.trim().parse().ok()
+    }
+
+    /// Waits while a conversion is running that somebody else began: meanwhile all reads are empty. Gives whether
+    /// results of it may wait to be read.
+    async fn settle(&self) -> bool {
+        let until = Instant::now() + LONGEST_CONVERSION + TRIGGER_SLACK;
+        loop {
+            match self.bulk_state().await {
+                Some(-1) if Instant::now() < until => tokio::time::sleep(POLL).await,
+                state => return state == Some(1),
+            }
+        }
+    }
+
+    /// A conversion of each chip's own, again for those that failed, as long as there is time.
+    async fn read_each(
+        &self,
+        mut open: Vec<Open<'_>>,
+        bystanders: &mut [Chip],
+        until: Instant,
+        clock: &Clock,
+        batch: &mut Batch,
+    ) {
+        while !open.is_empty() {
+            let is_first = open.iter().any(|open| open.reads == 0);
+            let enough_time = Instant::now() + longest_conversion(&open) + MARGIN <= until;
+            if !is_first && !enough_time {
+                break;
+            }
+            if self.settle().await {
+                // Results wait that nobody has read: of which chips is not told, so each is read for nothing.
+                let chips = open.iter_mut().map(|open| &mut open.placed.chip);
+                drop(join_all(chips.chain(&mut *bystanders).map(Chip::read)).await);
+            }
+            let all_external = open.iter().all(|open| open.placed.chip.power == Power::External);
+            let reads = if all_external {
+                join_all(open.iter_mut().map(|open| open.read(clock))).await
+            } else {
+                one_by_one(&mut open, clock).await
+            };
+            let mut next = Vec::new();
+            for (mut open, (time, read)) in open.into_iter().zip(reads) {
+                if open.take(time, read, batch) {
+                    next.push(open);
+                }
+            }
+            open = next;
+        }
+        for open in open {
+            open.give_up(batch);
+        }
+    }
+
+    /// Says how the bus measures, when that has changed.
+    pub fn report(&mut self) {
+        let before = std::mem::replace(&mut self.said, self.fallback);
+        if before == self.fallback {
+            return;
+        }
+        let bus = self.folder.display();
+        match self.fallback {
+            None => tracing::info!(%bus, "Its sensors are measured at once again."),
+            Some(Fallback::Missing) => tracing::info!(
+                %bus,
+                "The kernel has no therm_bulk_read for this bus: each sensor is asked for a conversion of its own."
+            ),
+            Some(Fallback::NotWritable) => tracing::warn!(
+                %bus,
+                "therm_bulk_read may not be written: each sensor is asked for a conversion of its own. `weir sensors` \
+                 prints the udev rule that allows it."
+            ),
+            Some(Fallback::Failed) => tracing::warn!(
+                %bus,
+                "The bus did not answer the command to all its sensors: each is asked by itself."
+            ),
+        }
+    }
+}
+
+impl Open<'_> {
+    async fn read(&mut self, clock: &Clock) -> (Timestamp, Result<String, FaultReason>) {
+        let time = clock.now();
+        (time, self.placed.chip.read().await)
+    }
+
+    /// Reads, unless too many before it on the same bus did not end in time. A read that hangs since an earlier cycle
+    /// says nothing about the others.
+    async fn read_unless(&mut self, stuck: &mut u32) -> Result<String, FaultReason> {
+        if *stuck >= STUCK {
+            return Err(FaultReason::Timeout);
+        }
+        let hung_before = self.placed.chip.is_held();
+        let read = self.placed.chip.read().await;
+        match read {
+            Err(FaultReason::Timeout) if hung_before => {}
+            Err(FaultReason::Timeout) => *stuck += 1,
+            _ => *stuck = 0,
+        }
+        read
+    }
+
+    /// What a read gave. `true` when another is to be made.
+    fn take(
+        &mut self,
+        time: Timestamp,
+        read: Result<String, FaultReason>,
+        batch: &mut Batch,
+    ) -> bool {
+        self.reads += 1;
+        let (text, verdict) = match read {
+            Ok(text) => {
+                let verdict = self.placed.chip.track.judge(&text);
+                (text, verdict)
+            }
+            // Neither would be otherwise a moment later.
+            Err(reason @ (FaultReason::NotPresent | FaultReason::Timeout)) => {
+                (String::new(), Verdict::Take(Err(reason)))
+            }
+            Err(reason) => (String::new(), Verdict::ReadAgain(Err(reason))),
+        };
+        let again = matches!(verdict, Verdict::ReadAgain(_)) && self.reads < READS;
+        self.last = Some((time, text, verdict.measurement()));
+        if !again {
+            self.decide(batch);
+        }
+        again
+    }
+
+    fn decide(&mut self, batch: &mut Batch) {
+        let Some((time, text, measurement)) = self.last.take() else { return };
+        if measurement.is_ok() {
+            self.placed.chip.track.remember(&text);
+        } else if measurement == Err(FaultReason::InsufficientPower) {
+            // Its power may have changed: it is asked anew.
+            self.placed.is_new = true;
+        }
+        batch.put(self.placed.series, time, measurement);
+    }
+
+    /// There is no time for another read.
+    fn give_up(mut self, batch: &mut Batch) {
+        self.decide(batch);
+    }
+}
+
+/// After a command to all: each chip once, without a conversion. Gives those that have to be read again.
+async fn read_triggered<'t>(
+    open: Vec<Open<'t>>,
+    time: Timestamp,
+    batch: &mut Batch,
+) -> Vec<Open<'t>> {
+    let mut again = Vec::new();
+    let mut stuck = 0;
+    for mut open in open {
+        if !open.placed.chip.serves_bulk() {
+            again.push(open);
+            continue;
+        }
+        let read = open.read_unless(&mut stuck).await;
+        if open.take(time, read, batch) {
+            again.push(open);
+        }
+    }
+    again
+}
+
+async fn one_by_one(
+    open: &mut [Open<'_>],
+    clock: &Clock,
+) -> Vec<(Timestamp, Result<String, FaultReason>)> {
+    let mut reads = Vec::new();
+    let mut stuck = 0;
+    for open in open {
+        let time = clock.now();
+        reads.push((time, open.read_unless(&mut stuck).await));
+    }
+    reads
+}
+
+/// Nobody waits for these: they are read so that they do not give an old value later.
+async fn drain(bystanders: &mut [Chip]) {
+    for chip in bystanders.iter_mut().filter(|chip| chip.serves_bulk()) {
+        if chip.read().await == Err(FaultReason::Timeout) {
+            return;
+        }
+    }
+}
+
+fn lose(open: Vec<Open<'_>>, reason: FaultReason, clock: &Clock, batch: &mut Batch) {
+    for open in open {
+        batch.put(open.placed.series, clock.now(), Err(reason));
+    }
+}
+
+fn longest_conversion(open: &[Open<'_>]) -> Duration {
+    open.iter().map(|open| open.placed.chip.conversion).max().unwrap_or(LONGEST_CONVERSION)
+}
+
+/// How long the kernel waits at least, asked anew: somebody may have changed it.
+async fn shortest_wait(open: &[Open<'_>]) -> Duration {
+    let folders: Vec<PathBuf> = open.iter().map(|open| open.placed.chip.folder.clone()).collect();
+    let ask = move || folders.iter().filter_map(|folder| conversion_time(folder)).max();
+    tokio::task::spawn_blocking(ask).await.ok().flatten().unwrap_or_default()
+}

@@ -1,0 +1,212 @@
+//! One chip through the kernel's files: reads with a deadline, its settings, its power.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::Track;
+use crate::reading::FaultReason;
+use crate::sensor::RomId;
+
+/// Conversion time at 12 bit, the longest of a DS18B20 (data sheet, "AC Electrical Characteristics").
+pub(super) const LONGEST_CONVERSION: Duration = Duration::from_millis(750);
+/// What a read may take beside its conversion: the kernel tries a failed one up to five times, and waits for others that
+/// use the bus. A sensor that needs longer must not stop the others of its bus.
+const READ_SLACK: Duration = Duration::from_millis(1_750);
+/// The kernel's texts have at most about 75 bytes; a file that is much longer is not one of them.
+const LONGEST_TEXT: u64 = 4_096;
+
+/// How a chip is set up, where it is not left as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChipSettings {
+    /// Bits of the temperature, 9 to 12. Kept in the chip's memory until it loses power, never in its EEPROM.
+    pub resolution: Option<u8>,
+    /// How long the kernel waits for a conversion.
+    pub conversion_time: Option<ConversionTime>,
+}
+
+/// How long the kernel waits for a conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConversionTime {
+    /// It measures the chip once and adds a fifth.
+    Measured,
+    /// So long.
+    Fixed(Duration),
+}
+
+/// Where a chip gets its power from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// From its own pin.
+    External,
+    /// From the data line.
+    Parasite,
+    /// The kernel does not say.
+    Unknown,
+}
+
+/// One chip in a folder tree as under `/sys/bus/w1/devices`.
+#[derive(Debug)]
+pub struct Chip {
+    /// Its address.
+    pub rom_id: RomId,
+    pub(super) folder: PathBuf,
+    pub(super) track: Track,
+    /// A read that passed its deadline and is still held by the kernel: no second one is begun beside it.
+    overdue: Option<JoinHandle<io::Result<String>>>,
+    pub(super) power: Power,
+    /// How long the kernel lets a conversion take.
+    pub(super) conversion: Duration,
+}
+
+impl Chip {
+    /// The chip with this ROM id, present or not.
+    pub fn new(w1_root: &Path, rom_id: RomId) -> Chip {
+        Chip {
+            rom_id,
+            folder: w1_root.join(rom_id.to_string()),
+            track: Track::new(rom_id.family()),
+            overdue: None,
+            power: Power::Unknown,
+            conversion: LONGEST_CONVERSION,
+        }
+    }
+
+    /// Reads `w1_slave`: a scratchpad after a conversion, or without one when one of the whole bus waits to be read.
+    /// Opening and reading blocks, so it is done off the async workers.
+    pub async fn read(&mut self) -> Result<String, FaultReason> {
+        if self.is_held() {
+            return Err(FaultReason::Timeout);
+        }
+        let file = self.folder.join("w1_slave");
+        let mut read = tokio::task::spawn_blocking(move || read_attribute(&file));
+        let Ok(done) = tokio::time::timeout(self.conversion + READ_SLACK, &mut read).await else {
+            self.overdue = Some(read);
+            return Err(FaultReason::Timeout);
+        };
+        self.overdue = None;
+        done.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(|error| {
+            let reason = fault_of(&error);
+            if reason == FaultReason::IoError {
+                tracing::debug!(id = %self.rom_id, "The kernel cannot read the chip: {error}.");
+            }
+            reason
+        })
+    }
+
+    /// Whether a read that did not end in time still hangs.
+    pub(super) fn is_held(&self) -> bool {
+        self.overdue.as_ref().is_some_and(|read| !read.is_finished())
+    }
+
+    /// Whether a command to the whole bus reaches the chip. A DS28EA00 obeys it too, but the kernel does not keep book of
+    /// it and makes a conversion of its own at the next read.
+    pub(super) fn serves_bulk(&self) -> bool {
+        self.rom_id.family() != 0x42
+    }
+
+    /// Asks the kernel for the chip's power and conversion time, and sets it up. What cannot be set is logged.
+    pub(super) async fn set_up(&mut self, settings: ChipSettings) {
+        let folder = self.folder.clone();
+        let id = self.rom_id;
+        let done = tokio::task::spawn_blocking(move || {
+            apply(&folder, id, settings);
+            (power(&folder), conversion_time(&folder))
+        });
+        if let Ok(Ok((power, conversion))) =
+            tokio::time::timeout(LONGEST_CONVERSION + READ_SLACK, done).await
+        {
+            self.power = power;
+            self.conversion = conversion.unwrap_or(LONGEST_CONVERSION);
+        }
+    }
+}
+
+/// Sets a chip's resolution, then its conversion time, which the kernel forgets at a change of the resolution.
+fn apply(folder: &Path, id: RomId, settings: ChipSettings) {
+    if let Some(bits) = settings.resolution
+        && resolution(folder) != Some(bits)
+        && let Err(error) = set_resolution(folder, bits)
+    {
+        tracing::warn!(%id, bits, "The resolution cannot be set: {error}.");
+    }
+    let millis = match settings.conversion_time {
+        None => return,
+        Some(ConversionTime::Measured) => 1,
+        Some(ConversionTime::Fixed(time)) => time.as_millis(),
+    };
+    let file = folder.join("conv_time");
+    if let Err(error) = write_attribute(&file, &format!("{millis}\n")) {
+        tracing::warn!(%id, "The conversion time cannot be set: {error}.");
+    }
+}
+
+/// The chip's resolution, where the kernel tells it.
+pub fn resolution(folder: &Path) -> Option<u8> {
+    let text = read_attribute(&folder.join("resolution")).ok()?;
+    // A failed read of the chip is printed as a negative error number.
+    text.trim().parse().ok().filter(|bits| (9..=14).contains(bits))
+}
+
+/// Sets the resolution in the chip's memory and reads it back: some clones stay at 12 bit.
+pub fn set_resolution(folder: &Path, bits: u8) -> io::Result<()> {
+    write_attribute(&folder.join("resolution"), &format!("{bits}\n"))?;
+    match resolution(folder) {
+        Some(now) if now == bits => Ok(()),
+        Some(now) => Err(io::Error::other(format!("the chip stays at {now} bit"))),
+        None => Err(io::Error::other("it cannot be read back")),
+    }
+}
+
+/// Keeps what was set in the chip's EEPROM, which bears some 50,000 writes, a clone's only ten: so never of our own
+/// accord.
+pub fn save_to_eeprom(folder: &Path) -> io::Result<()> {
+    // The kernel takes the text with a line feed alone; its name changed in Linux 5.8 and again later.
+    let newer = folder.join("eeprom_cmd");
+    let file = if newer.exists() { newer } else { folder.join("eeprom") };
+    write_attribute(&file, "save\n")
+}
+
+/// How the kernel says that the chip is powered.
+pub fn power(folder: &Path) -> Power {
+    match read_attribute(&folder.join("ext_power")).as_deref().map(str::trim) {
+        Ok("1") => Power::External,
+        Ok("0") => Power::Parasite,
+        _ => Power::Unknown,
+    }
+}
+
+/// How long the kernel waits for a conversion of this chip.
+pub fn conversion_time(folder: &Path) -> Option<Duration> {
+    let text = read_attribute(&folder.join("conv_time")).ok()?;
+    text.trim().parse().ok().filter(|millis| *millis > 0).map(Duration::from_millis)
+}
+
+/// The text of an attribute. Blocks while the kernel talks to the chip.
+pub fn read_attribute(file: &Path) -> io::Result<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)?.take(LONGEST_TEXT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes an attribute in one piece, as the kernel wants it. Never makes a file.
+pub fn write_attribute(file: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    std::fs::OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
+}
+
+fn fault_of(error: &io::Error) -> FaultReason {
+    /// The chip is not there though its folder still is; see `errno(3)`.
+    const GONE: [i32; 2] = [libc::ENODEV, libc::ENXIO];
+    match error.kind() {
+        io::ErrorKind::NotFound => FaultReason::NotPresent,
+        io::ErrorKind::TimedOut => FaultReason::Timeout,
+        _ if error.raw_os_error().is_some_and(|number| GONE.contains(&number)) => {
+            FaultReason::NotPresent
+        }
+        _ => FaultReason::IoError,
+    }
+}

@@ -1,0 +1,376 @@
+//! The DS18B20 and its relatives through the kernel's `w1_therm` driver: chips that come and go on any number of buses.
+
+mod bus;
+mod chip;
+mod once;
+mod presence;
+mod scan;
+mod track;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+pub use bus::{BusTurn, Placed, W1Bus};
+pub use chip::{
+    Chip, ChipSettings, ConversionTime, Power, conversion_time, power, read_attribute, resolution,
+    save_to_eeprom, set_resolution,
+};
+pub use once::measure_all;
+pub use scan::{scan, toml_block};
+pub use track::{Track, Verdict};
+
+use super::sampling::Onward;
+use super::{RomId, Sampling, Schedule};
+use crate::reading::{Observed, Sighting};
+use presence::Presence;
+
+/// How often chips are looked for at least: as often as the kernel searches its buses.
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// Longest that listing the folder may take; it asks no chip.
+const SCAN_DEADLINE: Duration = Duration::from_secs(2);
+/// Most chips beside the pipeline's own that are kept in mind: on a bad cable ids appear that nobody has.
+const STRANGERS: usize = 256;
+
+/// One sensor of the pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct W1Sensor {
+    /// The number of its series.
+    pub series: u32,
+    /// Its name in the pipeline.
+    pub name: String,
+    /// Its chip's address; `None` takes the one that is there.
+    pub id: Option<RomId>,
+    /// From one reading to the next.
+    pub interval: Duration,
+    /// How its chip is set up.
+    pub settings: ChipSettings,
+}
+
+/// All sensors under one folder.
+#[derive(Debug)]
+pub struct W1 {
+    root: PathBuf,
+    sensors: Vec<Slot>,
+    /// Every bus that was seen; `None` while it is measuring.
+    buses: BTreeMap<PathBuf, Option<W1Bus>>,
+    strangers: BTreeMap<RomId, Presence>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    sensor: W1Sensor,
+    chip: SlotChip,
+    presence: Presence,
+}
+
+#[derive(Debug)]
+enum SlotChip {
+    /// The sensor takes any chip, and none was there yet.
+    Unbound,
+    Idle(Box<Placed>),
+    /// It is being measured.
+    Busy(RomId),
+}
+
+impl Slot {
+    fn id(&self) -> Option<RomId> {
+        match &self.chip {
+            SlotChip::Unbound => None,
+            SlotChip::Idle(placed) => Some(placed.chip.rom_id),
+            SlotChip::Busy(id) => Some(*id),
+        }
+    }
+
+    fn bind(&mut self, root: &Path, id: RomId) {
+        let chip = Chip::new(root, id);
+        let W1Sensor { series, settings, .. } = self.sensor;
+        self.chip = SlotChip::Idle(Box::new(Placed { series, chip, settings, is_new: true }));
+        self.presence = Presence::default();
+    }
+
+    /// Its chip, unless that is being measured.
+    fn take(&mut self) -> Option<Placed> {
+        let busy = SlotChip::Busy(self.id()?);
+        match std::mem::replace(&mut self.chip, busy) {
+            SlotChip::Idle(placed) => Some(*placed),
+            SlotChip::Busy(_) | SlotChip::Unbound => None,
+        }
+    }
+}
+
+/// What a measurement gives back.
+struct Done {
+    turn: BusTurn,
+    /// Which sensor each chip belongs to.
+    slots: Vec<usize>,
+    onward: Onward,
+}
+
+/// Samples all sensors under a folder until told to stop or until nobody takes the batches. Buses are measured beside each
+/// other; one that is not done when its next turn comes misses it, and the others do not.
+pub async fn sample_w1(mut w1: W1, mut to: Sampling) {
+    let mut schedule = Schedule::new(w1.sensors.iter().map(|slot| slot.sensor.interval));
+    let mut busy = FuturesUnordered::new();
+    let mut scan_at = Instant::now();
+    loop {
+        let wake = schedule.next().map_or(scan_at, |next| next.min(scan_at));
+        tokio::select! {
+            biased;
+            () = to.stop.wait() => break,
+            Some(done) = busy.next(), if !busy.is_empty() => {
+                if w1.take_back(done) == Onward::No {
+                    break;
+                }
+                continue;
+            }
+            () = tokio::time::sleep_until(wake) => {}
+        }
+        let seen = w1.look().await;
+        let now = Instant::now();
+        scan_at = now + SCAN_EVERY;
+        for sighting in w1.strangers(&seen, &to, now) {
+            if to.out.send(Observed::Sighting(sighting)).await.is_err() {
+                return;
+            }
+        }
+        w1.own(&seen, now);
+        let due = schedule.take(now);
+        to.counts.miss(due.missed);
+        for (turn, slots) in w1.turns(&seen, &due.sensors, wake, &to) {
+            busy.push(measure(turn, slots, to.clone()));
+        }
+    }
+    // Those under way have heard it too, and hand on what they have.
+    while busy.next().await.is_some() {}
+}
+
+async fn measure(mut turn: BusTurn, slots: Vec<usize>, mut to: Sampling) -> Done {
+    let all: Vec<usize> = (0..turn.chips.len()).collect();
+    let onward = to.measure(&mut turn, &all).await;
+    Done { turn, slots, onward }
+}
+
+impl W1 {
+    /// Sensors whose chips are looked for under a folder. Those that take any chip are given one that is there now.
+    pub fn new(root: &Path, sensors: Vec<W1Sensor>) -> W1 {
+        let slot = |sensor: W1Sensor| {
+            let mut slot = Slot { sensor, chip: SlotChip::Unbound, presence: Presence::default() };
+            if let Some(id) = slot.sensor.id {
+                slot.bind(root, id);
+            }
+            slot
+        };
+        let sensors = sensors.into_iter().map(slot).collect();
+        let mut w1 = W1 {
+            root: root.to_path_buf(),
+            sensors,
+            buses: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+        };
+        w1.bind_any(&scan(root).unwrap_or_default());
+        w1
+    }
+
+    /// The series and the address of each sensor that has one.
+    pub fn addresses(&self) -> impl Iterator<Item = (u32, RomId)> + '_ {
+        self.sensors.iter().filter_map(|slot| Some((slot.sensor.series, slot.id()?)))
+    }
+
+    async fn look(&self) -> BTreeMap<RomId, PathBuf> {
+        let root = self.root.clone();
+        let scan = tokio::task::spawn_blocking(move || scan(&root));
+        // A folder that cannot be listed has no chips.
+        tokio::time::timeout(SCAN_DEADLINE, scan)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .and_then(Result::ok)
+            .unwrap_or_default()
+    }
+
+    fn is_own(&self, id: RomId) -> bool {
+        self.sensors.iter().any(|slot| slot.id() == Some(id))
+    }
+
+    /// A sensor that takes any chip takes one that nobody has; when its own is gone, another if there is just one.
+    fn bind_any(&mut self, seen: &BTreeMap<RomId, PathBuf>) {
+        let free: Vec<RomId> = seen.keys().copied().filter(|id| !self.is_own(*id)).collect();
+        let Some(first) = free.first().copied() else { return };
+        for slot in self.sensors.iter_mut().filter(|slot| slot.sensor.id.is_none()) {
+            let sensor = &slot.sensor.name;
+            match (&slot.chip, free.len()) {
+                (SlotChip::Unbound, 1) => {}
+                (SlotChip::Unbound, many) => tracing::warn!(
+                    sensor,
+                    id = %first,
+                    "There are {many} thermometers and `id` is \"any\": the first is taken. Name it by its own id."
+                ),
+                (SlotChip::Idle(_), 1) if slot.presence.is_told_gone() => tracing::warn!(
+                    sensor,
+                    id = %first,
+                    "The sensor's chip is gone and another is there: it is taken, since `id` is \"any\"."
+                ),
+                _ => continue,
+            }
+            slot.bind(&self.root, first);
+            return;
+        }
+    }
+
+    /// Chips that are not in the pipeline and came or went.
+    fn strangers(
+        &mut self,
+        seen: &BTreeMap<RomId, PathBuf>,
+        to: &Sampling,
+        now: Instant,
+    ) -> Vec<Sighting> {
+        self.bind_any(seen);
+        for id in seen.keys() {
+            if !self.is_own(*id) && self.strangers.len() < STRANGERS {
+                self.strangers.entry(*id).or_default();
+            }
+        }
+        let own: Vec<RomId> = self.sensors.iter().filter_map(Slot::id).collect();
+        let mut sightings = Vec::new();
+        self.strangers.retain(|id, presence| {
+            let present = seen.contains_key(id) && !own.contains(id);
+            let told = presence.look(present, now);
+            if let Some(present) = told {
+                report_stranger(*id, present);
+                let time = to.clock.at(now);
+                sightings.push(Sighting { id: id.to_string().into(), time, present });
+            }
+            told != Some(false)
+        });
+        sightings
+    }
+
+    /// Tells of the pipeline's own sensors that came or went.
+    fn own(&mut self, seen: &BTreeMap<RomId, PathBuf>, now: Instant) {
+        for slot in &mut self.sensors {
+            let Some(id) = slot.id() else { continue };
+            let present = seen.contains_key(&id);
+            if !present && let SlotChip::Idle(placed) = &mut slot.chip {
+                placed.is_new = true;
+                placed.chip.track.appeared();
+            }
+            let Presence { flutters, .. } = slot.presence;
+            let was_gone = slot.presence.is_told_gone();
+            let sensor = &slot.sensor.name;
+            match slot.presence.look(present, now) {
+                Some(true) if was_gone => {
+                    tracing::info!(sensor, %id, flutters, "The sensor is back on its bus.");
+                }
+                Some(false) => tracing::warn!(
+                    sensor,
+                    %id,
+                    flutters,
+                    "The sensor is not on its bus: it gives faults until it is back."
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    /// The measurements that begin now: one for each bus, and one for sensors that are on none.
+    fn turns(
+        &mut self,
+        seen: &BTreeMap<RomId, PathBuf>,
+        due: &[usize],
+        at: Instant,
+        to: &Sampling,
+    ) -> Vec<(BusTurn, Vec<usize>)> {
+        let mut of_bus: BTreeMap<Option<&PathBuf>, Vec<usize>> = BTreeMap::new();
+        for &position in due {
+            let id = self.sensors.get(position).and_then(Slot::id);
+            of_bus.entry(id.and_then(|id| seen.get(&id))).or_default().push(position);
+        }
+        let mut turns = Vec::new();
+        for (folder, positions) in of_bus {
+            let Some(folder) = folder else {
+                turns.push((BusTurn::nowhere(self.series_of(&positions)), Vec::new()));
+                continue;
+            };
+            let bus = self
+                .buses
+                .entry(folder.clone())
+                .or_insert_with(|| Some(W1Bus::new(folder.clone())));
+            let Some(bus) = bus.take() else {
+                to.counts.miss(positions.len() as u64);
+                continue;
+            };
+            turns.push(self.turn(bus, positions, seen, at, to));
+        }
+        turns
+    }
+
+    fn turn(
+        &mut self,
+        bus: W1Bus,
+        positions: Vec<usize>,
+        seen: &BTreeMap<RomId, PathBuf>,
+        at: Instant,
+        to: &Sampling,
+    ) -> (BusTurn, Vec<usize>) {
+        let (mut chips, mut slots) = (Vec::new(), Vec::new());
+        let mut shortest = SCAN_EVERY;
+        for position in positions {
+            let Some(slot) = self.sensors.get_mut(position) else { continue };
+            shortest = shortest.min(slot.sensor.interval);
+            match slot.take() {
+                Some(placed) => {
+                    chips.push(placed);
+                    slots.push(position);
+                }
+                // It is still being measured on the bus that it was on before.
+                None => to.counts.miss(1),
+            }
+        }
+        let is_in_turn = |id: RomId| chips.iter().any(|placed| placed.chip.rom_id == id);
+        let bystanders = seen
+            .iter()
+            .filter(|(id, folder)| *folder == bus.folder() && !is_in_turn(**id))
+            .map(|(id, _)| Chip::new(&self.root, *id))
+            .collect();
+        (
+            BusTurn { bus: Some(bus), chips, bystanders, absent: Vec::new(), until: at + shortest },
+            slots,
+        )
+    }
+
+    fn series_of(&self, positions: &[usize]) -> Vec<u32> {
+        let slots = positions.iter().filter_map(|position| self.sensors.get(*position));
+        slots.map(|slot| slot.sensor.series).collect()
+    }
+
+    fn take_back(&mut self, done: Done) -> Onward {
+        let Done { turn, slots, onward } = done;
+        if let Some(mut bus) = turn.bus {
+            bus.report();
+            self.buses.insert(bus.folder().to_path_buf(), Some(bus));
+        }
+        for (placed, position) in turn.chips.into_iter().zip(slots) {
+            if let Some(slot) = self.sensors.get_mut(position) {
+                slot.chip = SlotChip::Idle(Box::new(placed));
+            }
+        }
+        onward
+    }
+}
+
+fn report_stranger(id: RomId, present: bool) {
+    if present {
+        tracing::info!(
+            %id,
+            "A thermometer is there that is not in the pipeline. To take it in, add to the file:\n{}",
+            toml_block(id)
+        );
+    } else {
+        tracing::info!(%id, "A thermometer that is not in the pipeline is gone.");
+    }
+}

@@ -1,0 +1,34 @@
+//! Finds buses and chips in a folder tree as under `/sys/bus/w1/devices`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::sensor::RomId;
+
+/// Most chips that are looked at: more than any pipeline may have.
+const MOST: usize = 1_024;
+
+/// Every thermometer, with the folder of its bus.
+///
+/// In sysfs a chip's folder is a link into that of its bus master. Trees without such links count as one bus.
+pub fn scan(w1_root: &Path) -> io::Result<BTreeMap<RomId, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(w1_root)?.take(MOST) {
+        let entry = entry?;
+        let Some(rom_id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that vanishes meanwhile is not there.
+        let Ok(real) = std::fs::canonicalize(entry.path()) else { continue };
+        if let Some(bus) = real.parent() {
+            found.insert(rom_id, bus.to_path_buf());
+        }
+    }
+    Ok(found)
+}
+
+/// The table that takes a chip into a pipeline.
+pub fn toml_block(rom_id: RomId) -> String {
+    format!("[[sensor]]\nname = \"{rom_id}\"\ndriver = \"ds18b20\"\nid = \"{rom_id}\"")
+}
