@@ -1,18 +1,18 @@
 //! One bus: makes its chips measure together, and reads them.
 //!
-//! Three ways, the quickest that the bus allows: one command to all chips and then a read each (`therm_bulk_read`); a
-//! conversion of each chip's own, beside each other, which chips with a power pin allow; and one after the other.
+//! With one command to all chips and then a read each (`therm_bulk_read`), so that all of them take about one conversion
+//! time. Where that is not to be had, one after the other: the kernel holds the bus for each conversion.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::chip::{Chip, ChipSettings, LONGEST_CONVERSION, Power, conversion_time};
-use super::chip::{read_attribute, write_attribute};
+use super::chip::{
+    Chip, ChipSettings, LONGEST_CONVERSION, conversion_time, read_attribute, write_attribute,
+};
 use super::track::Verdict;
 use crate::clock::Clock;
 use crate::reading::{Batch, FaultReason, Measurement, Timestamp};
@@ -121,7 +121,7 @@ impl Driver for BusTurn {
                 Triggered::At(time) => {
                     bus.fallback = None;
                     open = read_triggered(open, time, batch).await;
-                    drain(bystanders).await;
+                    drain(bystanders.iter_mut()).await;
                 }
                 Triggered::No(why) => bus.fallback = Some(why),
                 Triggered::Stuck => return lose(open, FaultReason::Timeout, clock, batch),
@@ -206,7 +206,7 @@ impl W1Bus {
         }
     }
 
-    /// A conversion of each chip's own, again for those that failed, as long as there is time.
+    /// A conversion of each chip's own, and again for those that failed, as long as there is time.
     async fn read_each(
         &self,
         mut open: Vec<Open<'_>>,
@@ -215,33 +215,27 @@ impl W1Bus {
         clock: &Clock,
         batch: &mut Batch,
     ) {
+        let has_time =
+            |open: &Open<'_>| Instant::now() + open.placed.chip.conversion + MARGIN <= until;
         while !open.is_empty() {
-            let is_first = open.iter().any(|open| open.reads == 0);
-            let enough_time = Instant::now() + longest_conversion(&open) + MARGIN <= until;
-            if !is_first && !enough_time {
-                break;
-            }
             if self.settle().await {
                 // Results wait that nobody has read: of which chips is not told, so each is read for nothing.
-                let chips = open.iter_mut().map(|open| &mut open.placed.chip);
-                drop(join_all(chips.chain(&mut *bystanders).map(Chip::read)).await);
+                let own = open.iter_mut().map(|open| &mut open.placed.chip);
+                drain(own.chain(&mut *bystanders)).await;
             }
-            let all_external = open.iter().all(|open| open.placed.chip.power == Power::External);
-            let reads = if all_external {
-                join_all(open.iter_mut().map(|open| open.read(clock))).await
-            } else {
-                one_by_one(&mut open, clock).await
-            };
-            let mut next = Vec::new();
-            for (mut open, (time, read)) in open.into_iter().zip(reads) {
+            let (mut again, mut stuck) = (Vec::new(), 0);
+            for mut open in open {
+                if open.reads > 0 && !has_time(&open) {
+                    open.decide(batch);
+                    continue;
+                }
+                let time = clock.now();
+                let read = open.read(&mut stuck).await;
                 if open.take(time, read, batch) {
-                    next.push(open);
+                    again.push(open);
                 }
             }
-            open = next;
-        }
-        for open in open {
-            open.give_up(batch);
+            open = again;
         }
     }
 
@@ -256,30 +250,25 @@ impl W1Bus {
             None => tracing::info!(%bus, "Its sensors are measured at once again."),
             Some(Fallback::Missing) => tracing::info!(
                 %bus,
-                "The kernel has no therm_bulk_read for this bus: each sensor is asked for a conversion of its own."
+                "The kernel has no therm_bulk_read for this bus: its sensors are measured one after the other."
             ),
             Some(Fallback::NotWritable) => tracing::warn!(
                 %bus,
-                "therm_bulk_read may not be written: each sensor is asked for a conversion of its own. `weir sensors` \
-                 prints the udev rule that allows it."
+                "therm_bulk_read may not be written: the bus's sensors are measured one after the other. `weir \
+                 sensors` prints the udev rule that allows it."
             ),
             Some(Fallback::Failed) => tracing::warn!(
                 %bus,
-                "The bus did not answer the command to all its sensors: each is asked by itself."
+                "The bus did not answer the command to all its sensors: they are measured one after the other."
             ),
         }
     }
 }
 
 impl Open<'_> {
-    async fn read(&mut self, clock: &Clock) -> (Timestamp, Result<String, FaultReason>) {
-        let time = clock.now();
-        (time, self.placed.chip.read().await)
-    }
-
     /// Reads, unless too many before it on the same bus did not end in time. A read that hangs since an earlier cycle
     /// says nothing about the others.
-    async fn read_unless(&mut self, stuck: &mut u32) -> Result<String, FaultReason> {
+    async fn read(&mut self, stuck: &mut u32) -> Result<String, FaultReason> {
         if *stuck >= STUCK {
             return Err(FaultReason::Timeout);
         }
@@ -324,16 +313,8 @@ impl Open<'_> {
         let Some((time, text, measurement)) = self.last.take() else { return };
         if measurement.is_ok() {
             self.placed.chip.track.remember(&text);
-        } else if measurement == Err(FaultReason::InsufficientPower) {
-            // Its power may have changed: it is asked anew.
-            self.placed.is_new = true;
         }
         batch.put(self.placed.series, time, measurement);
-    }
-
-    /// There is no time for another read.
-    fn give_up(mut self, batch: &mut Batch) {
-        self.decide(batch);
     }
 }
 
@@ -350,7 +331,7 @@ async fn read_triggered<'t>(
             again.push(open);
             continue;
         }
-        let read = open.read_unless(&mut stuck).await;
+        let read = open.read(&mut stuck).await;
         if open.take(time, read, batch) {
             again.push(open);
         }
@@ -358,22 +339,9 @@ async fn read_triggered<'t>(
     again
 }
 
-async fn one_by_one(
-    open: &mut [Open<'_>],
-    clock: &Clock,
-) -> Vec<(Timestamp, Result<String, FaultReason>)> {
-    let mut reads = Vec::new();
-    let mut stuck = 0;
-    for open in open {
-        let time = clock.now();
-        reads.push((time, open.read_unless(&mut stuck).await));
-    }
-    reads
-}
-
 /// Nobody waits for these: they are read so that they do not give an old value later.
-async fn drain(bystanders: &mut [Chip]) {
-    for chip in bystanders.iter_mut().filter(|chip| chip.serves_bulk()) {
+async fn drain(chips: impl Iterator<Item = &mut Chip>) {
+    for chip in chips.filter(|chip| chip.serves_bulk()) {
         if chip.read().await == Err(FaultReason::Timeout) {
             return;
         }

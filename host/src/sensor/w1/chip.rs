@@ -56,7 +56,6 @@ pub struct Chip {
     pub(super) track: Track,
     /// A read that passed its deadline and is still held by the kernel: no second one is begun beside it.
     overdue: Option<JoinHandle<io::Result<String>>>,
-    pub(super) power: Power,
     /// How long the kernel lets a conversion take.
     pub(super) conversion: Duration,
 }
@@ -69,7 +68,6 @@ impl Chip {
             folder: w1_root.join(rom_id.to_string()),
             track: Track::new(rom_id.family()),
             overdue: None,
-            power: Power::Unknown,
             conversion: LONGEST_CONVERSION,
         }
     }
@@ -107,20 +105,16 @@ impl Chip {
         self.rom_id.family() != 0x42
     }
 
-    /// Asks the kernel for the chip's power and conversion time, and sets it up. What cannot be set is logged.
+    /// Sets the chip up and asks for its conversion time. What cannot be set is logged.
     pub(super) async fn set_up(&mut self, settings: ChipSettings) {
         let folder = self.folder.clone();
         let id = self.rom_id;
         let done = tokio::task::spawn_blocking(move || {
             apply(&folder, id, settings);
-            (power(&folder), conversion_time(&folder))
+            conversion_time(&folder).unwrap_or(LONGEST_CONVERSION)
         });
-        if let Ok(Ok((power, conversion))) =
-            tokio::time::timeout(LONGEST_CONVERSION + READ_SLACK, done).await
-        {
-            self.power = power;
-            self.conversion = conversion.unwrap_or(LONGEST_CONVERSION);
-        }
+        let done = tokio::time::timeout(LONGEST_CONVERSION + READ_SLACK, done).await;
+        self.conversion = done.ok().and_then(Result::ok).unwrap_or(LONGEST_CONVERSION);
     }
 }
 
