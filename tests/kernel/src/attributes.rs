@@ -230,8 +230,7 @@ impl World {
                 Ok(())
             }
             "conv_time" => {
-                let time = match number(data).ok_or(Errno::EINVAL)? {
-                    ..0 => return Err(Errno::EINVAL),
+                let time = match number(data).filter(|time| *time >= 0).ok_or(Errno::EINVAL)? {
                     1 => self.measure_conversion(bus, slave).map_err(|_any| Errno::EIO)?,
                     time => time,
                 };

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use fuser::Errno;
+
 use crate::options::Release;
-use crate::pace::{Pace, lock};
+use crate::pace::{GLANCE, Pace, lock, requester_is_killed};
 use crate::scratchpad::Scratchpad;
 use crate::script::BusFail;
 use crate::sensor::{Sensor, family_of};
@@ -30,19 +32,28 @@ impl BusId {
 /// The kernel's mutex of a bus. Who waits longest is next.
 #[derive(Debug, Default)]
 struct BusMutex {
-    /// The ticket to be drawn next, and the one whose turn it is.
-    tickets: Mutex<(u64, u64)>,
-    turn: Condvar,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    last: u64,
+    /// Who has the bus, and behind it who waits for it.
+    tickets: VecDeque<u64>,
 }
 
 /// Has the bus until it is dropped.
 #[derive(Debug)]
-pub struct BusHold(Arc<Bus>);
+pub struct BusHold {
+    bus: Arc<Bus>,
+    ticket: u64,
+}
 
 impl Drop for BusHold {
     fn drop(&mut self) {
-        lock(&self.0.mutex.tickets).1 += 1;
-        self.0.mutex.turn.notify_all();
+        lock(&self.bus.mutex.queue).tickets.retain(|ticket| *ticket != self.ticket);
+        self.bus.mutex.changed.notify_all();
     }
 }
 
@@ -179,18 +190,26 @@ impl Bus {
         }
     }
 
-    /// Takes the kernel's mutex of this bus; once the mount ends, without waiting for it.
-    pub fn hold(self: &Arc<Self>) -> BusHold {
-        let mut tickets = lock(&self.mutex.tickets);
-        let mine = tickets.0;
-        tickets.0 += 1;
-        while tickets.1 != mine && !self.pace.is_stopped() {
-            // Looks now and then whether the mount ended: its end does not know this bus's condition.
-            let moment = Duration::from_millis(20);
-            let woken = self.mutex.turn.wait_timeout(tickets, moment);
-            tickets = woken.unwrap_or_else(PoisonError::into_inner).0;
+    /// Takes the kernel's mutex of this bus.
+    ///
+    /// # Errors
+    ///
+    /// If the mount ended, or the requester, while it waited.
+    pub fn hold(self: &Arc<Self>) -> Result<BusHold, Errno> {
+        let mut queue = lock(&self.mutex.queue);
+        queue.last += 1;
+        let ticket = queue.last;
+        queue.tickets.push_back(ticket);
+        while queue.tickets.front() != Some(&ticket) {
+            if self.pace.is_stopped() || requester_is_killed() {
+                queue.tickets.retain(|other| *other != ticket);
+                self.mutex.changed.notify_all();
+                return Err(Errno::EINTR);
+            }
+            let woken = self.mutex.changed.wait_timeout(queue, GLANCE);
+            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        BusHold(Arc::clone(self))
+        Ok(BusHold { bus: Arc::clone(self), ticket })
     }
 
     /// Whether any chip answers a reset.

@@ -131,7 +131,7 @@ impl Chip {
         self
     }
 
-    /// What the undefined low bits below 12 bit are drawn from.
+    /// What the undefined low bits below 12 bit are drawn from; 0 keeps them 0.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -180,8 +180,7 @@ impl LiveChip {
             pending: None,
             conversions: 0,
             eeprom_writes: 0,
-            // Zero would stay zero in an xorshift.
-            random: chip.seed | 1,
+            random: chip.seed,
             chip,
         }
     }
@@ -283,7 +282,7 @@ impl LiveChip {
         self.settings = self.chip.eeprom;
     }
 
-    /// An xorshift: the junk need only differ.
+    /// An xorshift, in which 0 stays 0: the junk need only differ.
     fn draw(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -13,7 +13,7 @@ use fuser::{
 };
 
 use crate::files::Entry;
-use crate::pace::lock;
+use crate::pace::{answer_to, lock};
 use crate::tree::Node;
 use crate::world::World;
 
@@ -259,7 +259,7 @@ impl Filesystem for Tree {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -271,9 +271,13 @@ impl Filesystem for Tree {
         let world = Arc::clone(&self.world);
         match self.opened(fh) {
             Ok(open) => {
-                thread::spawn(move || match read(&world, &open, offset, size) {
-                    Ok(data) => reply.data(&data),
-                    Err(errno) => reply.error(errno),
+                let requester = request.pid();
+                thread::spawn(move || {
+                    answer_to(requester);
+                    match read(&world, &open, offset, size) {
+                        Ok(data) => reply.data(&data),
+                        Err(errno) => reply.error(errno),
+                    }
                 });
             }
             Err(errno) => reply.error(errno),
@@ -282,7 +286,7 @@ impl Filesystem for Tree {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -297,9 +301,13 @@ impl Filesystem for Tree {
         let data = data.get(..4_096).unwrap_or(data).to_vec();
         match self.opened(fh) {
             Ok(open) => {
-                thread::spawn(move || match write(&world, &open, offset, &data) {
-                    Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
-                    Err(errno) => reply.error(errno),
+                let requester = request.pid();
+                thread::spawn(move || {
+                    answer_to(requester);
+                    match write(&world, &open, offset, &data) {
+                        Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+                        Err(errno) => reply.error(errno),
+                    }
                 });
             }
             Err(errno) => reply.error(errno),

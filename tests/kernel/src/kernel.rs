@@ -151,7 +151,7 @@ impl EmulatedKernel {
 
     /// Takes the kernel's mutex of a bus until the returned value is dropped: all that needs the bus waits.
     pub fn hold_bus(&self, bus: BusId) -> Option<BusHold> {
-        self.world.bus(bus).map(|bus| bus.hold())
+        self.world.bus(bus)?.hold().ok()
     }
 
     /// Adds faults to a bus, of which each trigger takes one.

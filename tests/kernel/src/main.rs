@@ -1,14 +1,13 @@
-//! Mounts a healthy tree for people to look at, until it is ended.
+//! Mounts a healthy tree for people to look at, until it gets a signal to end.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use emulated_kernel::{Chip, EmulatedKernel, KernelOptions, Timing};
+use nix::sys::signal::{SigSet, Signal};
 
 const USAGE: &str =
-    "usage: emulated-kernel MOUNTPOINT [--sensors N] [--buses N] [--parasite] [--bit-banged]
-
-Press Enter, or close its input, to unmount.";
+    "usage: emulated-kernel MOUNTPOINT [--sensors N] [--buses N] [--parasite] [--bit-banged]";
 
 struct Arguments {
     root: PathBuf,
@@ -39,6 +38,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
 }
 
 fn run(arguments: &Arguments) -> std::io::Result<()> {
+    let mut end = SigSet::empty();
+    end.add(Signal::SIGINT);
+    end.add(Signal::SIGTERM);
+    // Before the first thread: they inherit it, and the signals wait for `end.wait`.
+    end.thread_block()?;
     let options = KernelOptions { timing: arguments.timing, ..KernelOptions::default() };
     let kernel = EmulatedKernel::mount_at(&arguments.root, options)?;
     for _ in 0..arguments.buses {
@@ -54,7 +58,7 @@ fn run(arguments: &Arguments) -> std::io::Result<()> {
         }
     }
     println!("{}", kernel.w1_root().display());
-    std::io::stdin().read_line(&mut String::new())?;
+    end.wait()?;
     Ok(())
 }
 

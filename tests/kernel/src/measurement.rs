@@ -7,7 +7,7 @@ use fuser::Errno;
 use crate::bus::{Bulk, Bus, Slave};
 use crate::options::Release;
 use crate::pace::lock;
-use crate::scratchpad::{check, millidegrees, print};
+use crate::scratchpad::{millidegrees, print};
 use crate::script::Fail;
 use crate::therm::Readout;
 use crate::world::World;
@@ -32,7 +32,7 @@ impl World {
             _ => {}
         }
         let readout = if self.release() == Release::V5_4 {
-            Ok(self.convert_before_5_8(bus, slave, &fault))
+            Ok(self.convert_before_5_8(bus, slave, &fault)?)
         } else {
             self.measure(bus, slave, &fault, suffered)
         };
@@ -66,9 +66,8 @@ impl World {
     }
 
     fn print(&self, slave: &Slave, readout: Readout, whole: bool) -> String {
-        let Readout { bytes, conversion } = readout;
+        let Readout { bytes, right, conversion } = readout;
         let milli = millidegrees(bytes, slave.family, self.release());
-        let (_, right) = check(bytes);
         if let Some(sensor) = slave.sensor.as_ref().filter(|_| right) {
             sensor.note_read(conversion);
         }
@@ -79,7 +78,7 @@ impl World {
         if right {
             driver.retained = bytes;
         }
-        print(bytes, driver.retained, milli)
+        print(bytes, right, driver.retained, milli)
     }
 }
 

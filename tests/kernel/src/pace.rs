@@ -1,11 +1,38 @@
-//! Waiting that ends when the file system is unmounted: nobody may hang on a mount that is gone.
+//! Waiting that ends when the file system is unmounted, or when who waits is killed: a killed process only ends once
+//! its reads are answered, and tests wait for processes that they killed.
 
+use std::cell::Cell;
+use std::fs;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Locks a mutex that a panicked test may have poisoned: what it guards is whole after each statement.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often a waiter looks whether its requester was killed.
+pub const GLANCE: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// The thread whose request this thread answers.
+    static REQUESTER: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Notes whose request this thread answers.
+pub fn answer_to(thread: u32) {
+    REQUESTER.set(Some(thread));
+}
+
+/// Whether the thread whose request is answered here was killed. FUSE tells of it by a message that fuser keeps for
+/// itself; procfs tells too.
+pub fn requester_is_killed() -> bool {
+    const KILL: u64 = 1 << (9 - 1);
+    let Some(thread) = REQUESTER.get() else { return false };
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    pending.is_some_and(|pending| pending & KILL != 0)
 }
 
 /// The clock of one mount.
@@ -35,17 +62,14 @@ impl Pace {
     pub fn wait(&self, at_most: Option<Duration>, done: impl Fn() -> bool) {
         let until = at_most.map(|at_most| Instant::now() + at_most);
         let mut stopped = lock(&self.stopped);
-        while !*stopped && !done() {
-            stopped = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return,
-                Some(left) => {
-                    self.changed
-                        .wait_timeout(stopped, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self.changed.wait(stopped).unwrap_or_else(PoisonError::into_inner),
-            };
+        while !*stopped && !done() && !requester_is_killed() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return;
+            }
+            let glance = left.unwrap_or(GLANCE).min(GLANCE);
+            let woken = self.changed.wait_timeout(stopped, glance);
+            stopped = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -18,11 +18,9 @@ pub fn with_checksum(data: [u8; 8]) -> Scratchpad {
     [a, b, c, d, e, f, g, h, crc8(&data)]
 }
 
-/// The checksum that the kernel computes of eight bytes, and whether the ninth is it.
-pub fn check(bytes: Scratchpad) -> (u8, bool) {
-    let [data @ .., stated] = bytes;
-    let computed = crc8(&data);
-    (computed, stated == computed)
+/// Whether the ninth byte is the checksum of the others.
+pub fn has_right_checksum(bytes: Scratchpad) -> bool {
+    crc8(&bytes) == 0
 }
 
 /// The temperature that `w1_therm` computes, in thousandths of a degree. It masks no undefined bits.
@@ -55,8 +53,9 @@ fn ds18s20_millidegrees(low: u8, high: u8, remain: u8, per_degree: u8) -> i32 {
 
 /// The two lines of `w1_slave`: the bytes that were read, the bytes that were last read well, and the temperature
 /// of the former.
-pub fn print(bytes: Scratchpad, retained: Scratchpad, millidegrees: i32) -> String {
-    let (computed, right) = check(bytes);
+pub fn print(bytes: Scratchpad, right: bool, retained: Scratchpad, millidegrees: i32) -> String {
+    let [data @ .., _] = bytes;
+    let computed = crc8(&data);
     let verdict = if right { "YES" } else { "NO" };
     format!("{}: crc={computed:02x} {verdict}\n{}t={millidegrees}\n", hex(bytes), hex(retained))
 }
@@ -90,7 +89,7 @@ mod tests {
     fn a_text_has_the_kernels_form() {
         let bytes = with_checksum([0x63, 0x01, 0x4b, 0x46, 0x7f, 0xff, 0x0d, 0x10]);
         let milli = millidegrees(bytes, 0x28, Release::V6_6);
-        let text = print(bytes, bytes, milli);
+        let text = print(bytes, true, bytes, milli);
         assert_eq!(text.lines().next(), Some("63 01 4b 46 7f ff 0d 10 15 : crc=15 YES"));
         assert_eq!(text.lines().nth(1), Some("63 01 4b 46 7f ff 0d 10 15 t=22187"));
     }

@@ -10,7 +10,7 @@ use crate::bus::{Bulk, Bus, Slave};
 use crate::chip::Convert;
 use crate::options::{Release, StrongPullUp};
 use crate::pace::lock;
-use crate::scratchpad::{Scratchpad, check};
+use crate::scratchpad::{Scratchpad, has_right_checksum};
 use crate::script::{BusFail, Fail};
 use crate::world::World;
 
@@ -27,10 +27,13 @@ const CHECK_RESULT: u32 = 1;
 /// A bit of `features`: ask whether the conversion is over instead of sleeping.
 pub(crate) const POLL_COMPLETION: u32 = 2;
 
-/// A scratchpad as it came, and the conversion that it is of.
+/// A scratchpad as it came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Readout {
     pub bytes: Scratchpad,
+    /// Whether its checksum is right.
+    pub right: bool,
+    /// The number of the conversion that it is of.
     pub conversion: u64,
 }
 
@@ -50,7 +53,8 @@ impl World {
             Some(chip) => chip.scratchpad(),
             None => ([0xff; 9], 0),
         };
-        Readout { bytes: fault.received(bytes, attempt), conversion }
+        let bytes = fault.received(bytes, attempt);
+        Readout { bytes, right: has_right_checksum(bytes), conversion }
     }
 
     /// Reads a scratchpad, with all its tries.
@@ -60,14 +64,14 @@ impl World {
         slave: &Slave,
         fault: &Fail,
     ) -> Result<Readout, Errno> {
-        let _held = bus.hold();
+        let _held = bus.hold()?;
         let mut failure = Errno::ENODEV;
         for attempt in 0..TRIES {
             if !bus.has_presence() {
                 continue;
             }
             let readout = self.receive(bus, slave, fault, attempt);
-            if let (_, true) = check(readout.bytes) {
+            if readout.right {
                 return Ok(readout);
             }
             failure = Errno::EIO;
@@ -79,7 +83,7 @@ impl World {
     pub fn convert(&self, bus: &Arc<Bus>, slave: &Slave, fault: &Fail) -> Result<Readout, Errno> {
         let strong = self.strong_pull_up(slave);
         let time = slave.conversion_time(self.release());
-        let held = bus.hold();
+        let held = bus.hold()?;
         if !bus.has_presence() {
             return Err(Errno::ENODEV);
         }
@@ -143,7 +147,7 @@ impl World {
             return Err(Errno::EINVAL);
         }
         let taken = {
-            let _held = bus.hold();
+            let _held = bus.hold()?;
             if !bus.has_presence() {
                 return Err(Errno::ENODEV);
             }
@@ -155,28 +159,33 @@ impl World {
     }
 
     /// A conversion and its readout before 5.8: all of it again until the checksum is right. What came last is
-    /// printed even if it never is.
-    pub fn convert_before_5_8(&self, bus: &Arc<Bus>, slave: &Slave, fault: &Fail) -> Readout {
+    /// printed even if it never is; if nothing came, zeros, as wrong.
+    pub fn convert_before_5_8(
+        &self,
+        bus: &Arc<Bus>,
+        slave: &Slave,
+        fault: &Fail,
+    ) -> Result<Readout, Errno> {
         let time = slave.conversion_time(self.release());
-        let mut readout = Readout { bytes: [0; 9], conversion: 0 };
+        let mut readout = Readout { bytes: [0; 9], right: false, conversion: 0 };
         for attempt in 0..OLD_TRIES {
-            let held = bus.hold();
+            let held = bus.hold()?;
             if !bus.has_presence() {
                 continue;
             }
             let external = self.ask_power_bit(bus, slave);
             self.start_conversion(bus, slave, fault);
             self.sleep_in_conversion(held, time, !external);
-            let _held = bus.hold();
+            let _held = bus.hold()?;
             if !bus.has_presence() {
                 continue;
             }
             readout = self.receive(bus, slave, fault, attempt);
-            if let (_, true) = check(readout.bytes) {
+            if readout.right {
                 break;
             }
         }
-        readout
+        Ok(readout)
     }
 
     /// One bit: a chip with parasite power pulls it low, an absent one cannot.
@@ -186,11 +195,9 @@ impl World {
 
     /// 1, 0 for parasite power, or a negative error number.
     pub fn ask_external_power(&self, bus: &Arc<Bus>, slave: &Slave) -> i32 {
-        let _held = bus.hold();
-        if bus.has_presence() {
-            self.ask_power_bit(bus, slave).into()
-        } else {
-            -Errno::ENODEV.code()
+        match bus.hold() {
+            Ok(_held) if bus.has_presence() => self.ask_power_bit(bus, slave).into(),
+            _ => -Errno::ENODEV.code(),
         }
     }
 
@@ -250,7 +257,7 @@ impl World {
         slave: &Slave,
         run: impl FnOnce(&mut crate::chip::LiveChip),
     ) -> Result<(), Errno> {
-        let _held = bus.hold();
+        let _held = bus.hold()?;
         if !bus.has_presence() {
             return Err(Errno::ENODEV);
         }
@@ -280,7 +287,7 @@ impl World {
         let time = in_bulk.iter().map(|slave| slave.conversion_time(self.release())).max();
         let Some(time) = time.filter(|time| !time.is_zero()) else { return Ok(()) };
         let strong = in_bulk.iter().any(|slave| self.strong_pull_up(slave));
-        let held = bus.hold();
+        let held = bus.hold()?;
         if bus.has_presence() {
             self.convert_all(bus, matches!(fault, BusFail::LostConvert));
             if strong && self.options.pull_up_waits_twice {
