@@ -227,6 +227,11 @@ impl Bus {
         self.chips().into_iter().find(|chip| chip.rom() == name)
     }
 
+    /// Whether a chip is on the wire, whole or cut.
+    pub fn has_chip(&self, name: &str) -> bool {
+        lock(&self.chips).iter().any(|chip| chip.rom() == name)
+    }
+
     pub fn connect(&self, sensor: Sensor) {
         lock(&self.chips).push(sensor);
     }

@@ -210,6 +210,21 @@ fn chips_come_and_go() {
 }
 
 #[test]
+fn a_chip_that_is_back_in_time_has_lost_its_settings_unnoticed() {
+    let options = KernelOptions { drop_delay: Duration::from_secs(60), ..quick() };
+    let Some(kernel) = mount(options) else { return };
+    let bus = kernel.add_bus();
+    let sensor = kernel.plug(bus, ROM, Chip::genuine(20.0));
+    write(&kernel, ROM, "resolution", "9").unwrap();
+    kernel.unplug(ROM);
+    kernel.replug(bus, &sensor);
+    // The kernel waits for a conversion of 9 bit, and the chip makes one of 12.
+    assert_eq!(read(&kernel, ROM, "temperature"), "85000\n");
+    assert_eq!(read(&kernel, ROM, "resolution"), "12\n");
+    assert_eq!(read(&kernel, ROM, "temperature"), "20000\n");
+}
+
+#[test]
 fn devices_are_added_and_removed_by_hand() {
     let Some(kernel) = mount(quick()) else { return };
     let bus = kernel.add_bus();
