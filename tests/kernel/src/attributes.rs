@@ -9,6 +9,7 @@ use crate::bus::{Bulk, Bus, Slave};
 use crate::options::Release;
 use crate::pace::lock;
 use crate::scratchpad::crc8;
+use crate::script::Fail;
 use crate::therm::POLL_COMPLETION;
 use crate::world::World;
 
@@ -19,12 +20,14 @@ pub(crate) enum Attribute {
     Bus(Arc<Bus>, &'static str),
     /// Of a device.
     Slave(Arc<Bus>, Arc<Slave>, &'static str),
+    /// Of a device's hwmon device.
+    Hwmon(Arc<Bus>, Arc<Slave>, &'static str),
 }
 
 impl Attribute {
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Bus(_, name) | Self::Slave(_, _, name) => name,
+            Self::Bus(_, name) | Self::Slave(_, _, name) | Self::Hwmon(_, _, name) => name,
         }
     }
 
@@ -33,6 +36,9 @@ impl Attribute {
         if self.name() == "id" { 8 } else { 4_096 }
     }
 }
+
+/// The files of a hwmon device, with their modes.
+pub(crate) const HWMON: [(&str, u16); 2] = [("name", 0o444), ("temp1_input", 0o444)];
 
 /// The files of a bus, with their modes.
 const BUS: [(&str, u16); 12] = [
@@ -83,6 +89,7 @@ impl World {
         let files = match attribute {
             Attribute::Bus(bus, _) => self.bus_files(bus),
             Attribute::Slave(_, slave, _) => self.slave_files(slave),
+            Attribute::Hwmon(..) => HWMON.to_vec(),
         };
         let mode = files.into_iter().find(|(name, _)| *name == attribute.name());
         let mode = mode.map_or(0, |(_, mode)| mode);
@@ -93,7 +100,11 @@ impl World {
     pub fn show(&self, attribute: &Attribute) -> Result<Vec<u8>, Errno> {
         match attribute {
             Attribute::Bus(bus, name) => Ok(self.show_bus(bus, name).into_bytes()),
-            Attribute::Slave(_, slave, _) if !slave.is_listed() => Err(Errno::ENODEV),
+            Attribute::Slave(_, slave, _) | Attribute::Hwmon(_, slave, _) if !slave.is_listed() => {
+                Err(Errno::ENODEV)
+            }
+            Attribute::Hwmon(_, _, "name") => Ok(b"w1_slave_temp\n".to_vec()),
+            Attribute::Hwmon(bus, slave, _) => Ok(self.show_hwmon(bus, slave)?.into_bytes()),
             Attribute::Slave(_, slave, "id") => Ok(id(&slave.name)),
             Attribute::Slave(bus, slave, name) => {
                 Ok(self.show_slave(bus, slave, name)?.into_bytes())
@@ -164,7 +175,7 @@ impl World {
 
     /// TL and TH; zeros if the chip cannot be read.
     fn show_alarms(&self, bus: &Arc<Bus>, slave: &Slave) -> String {
-        let readout = self.read_scratchpad(bus, slave, &crate::Fail::Nothing);
+        let readout = self.read_scratchpad(bus, slave, &Fail::Nothing);
         let (th, tl) = readout.map_or((0, 0), |readout| {
             let [_, _, th, tl, ..] = readout.bytes;
             (th, tl)
@@ -181,6 +192,7 @@ impl World {
             Attribute::Bus(bus, name) => self.store_bus(bus, name, data),
             Attribute::Slave(_, slave, _) if !slave.is_listed() => Err(Errno::ENODEV),
             Attribute::Slave(bus, slave, name) => self.store_slave(bus, slave, name, data),
+            Attribute::Hwmon(..) => Err(Errno::EACCES),
         }
     }
 

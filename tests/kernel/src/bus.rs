@@ -71,6 +71,11 @@ pub(crate) struct Driver {
     pub bulk: Bulk,
 }
 
+/// Whether `w1_therm` is for a family.
+pub(crate) const fn is_thermometer(family: u8) -> bool {
+    matches!(family, 0x10 | 0x22 | 0x28 | 0x3b | 0x42)
+}
+
 /// What became of the last bulk conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bulk {
@@ -87,16 +92,19 @@ pub(crate) struct Slave {
     /// The chip, if there ever was one.
     pub sensor: Option<Sensor>,
     pub driver: Mutex<Driver>,
+    /// Its number among the hwmon devices, if it is one.
+    pub hwmon: Option<u32>,
     /// Whether its folder is there.
     pub listed: AtomicBool,
 }
 
 impl Slave {
-    pub fn new(name: &str, sensor: Option<Sensor>) -> Self {
+    pub fn new(name: &str, sensor: Option<Sensor>, hwmon: Option<u32>) -> Self {
         Self {
             name: name.to_owned(),
             family: family_of(name),
             sensor,
+            hwmon,
             driver: Mutex::new(Driver {
                 retained: [0; 9],
                 external_power: 0,
@@ -115,7 +123,7 @@ impl Slave {
 
     /// Whether `w1_therm` drives it.
     pub const fn is_thermometer(&self) -> bool {
-        matches!(self.family, 0x10 | 0x22 | 0x28 | 0x3b | 0x42)
+        is_thermometer(self.family)
     }
 
     /// Whether `w1_therm` offers bulk conversions for it.
@@ -225,6 +233,11 @@ impl Bus {
     /// The chip of a device, if it is there to answer.
     pub fn chip(&self, name: &str) -> Option<Sensor> {
         self.chips().into_iter().find(|chip| chip.rom() == name)
+    }
+
+    /// Whether a chip is on the wire, whole or cut.
+    pub fn has_chip(&self, name: &str) -> bool {
+        lock(&self.chips).iter().any(|chip| chip.rom() == name)
     }
 
     pub fn connect(&self, sensor: Sensor) {

@@ -50,6 +50,9 @@ impl Files {
         {
             files.put(folder, Entry::Folder);
         }
+        if options.hwmon {
+            files.put("sys/class/hwmon", Entry::Folder);
+        }
         files.put("boot/firmware/config.txt", options.config_txt.clone().into());
         // Strings of the device tree end with a NUL.
         files.put("proc/device-tree/model", format!("{}\0", options.model).into());

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
+    OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
 
 use crate::files::Entry;
@@ -55,14 +55,16 @@ impl Inodes {
 /// The file system of one emulated kernel.
 pub(crate) struct Tree {
     world: Arc<World>,
+    /// The user and the group that everything belongs to.
+    owner: (u32, u32),
     inodes: Mutex<Inodes>,
     open: Mutex<(u64, HashMap<u64, Arc<Open>>)>,
 }
 
 impl Tree {
-    pub fn new(world: Arc<World>) -> Self {
+    pub fn new(world: Arc<World>, uid: u32, gid: u32) -> Self {
         let inodes = Inodes { by_path: HashMap::new(), paths: vec![String::new()] };
-        Self { world, inodes: Mutex::new(inodes), open: Mutex::default() }
+        Self { world, owner: (uid, gid), inodes: Mutex::new(inodes), open: Mutex::default() }
     }
 
     fn at(&self, ino: INodeNo) -> Result<(String, Node), Errno> {
@@ -83,6 +85,7 @@ impl Tree {
                 (FileType::RegularFile, if refused { 0o444 } else { 0o644 }, *size as u64)
             }
         };
+        let (uid, gid) = self.owner;
         FileAttr {
             ino: lock(&self.inodes).number(path, kind),
             size,
@@ -94,8 +97,8 @@ impl Tree {
             kind,
             perm,
             nlink: 1,
-            uid: 0,
-            gid: 0,
+            uid,
+            gid,
             rdev: 0,
             blksize: 4_096,
             flags: 0,
@@ -210,20 +213,6 @@ impl Filesystem for Tree {
         }
         match self.at(ino) {
             Ok((path, node)) => reply.attr(&NO_CACHE, &self.attr(&path, &node)),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
-    fn access(&self, _request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        match self.at(ino) {
-            Ok((path, node)) => {
-                let writes = mask.contains(AccessFlags::W_OK);
-                if writes && self.attr(&path, &node).perm & 0o222 == 0 {
-                    reply.error(Errno::EACCES);
-                } else {
-                    reply.ok();
-                }
-            }
             Err(errno) => reply.error(errno),
         }
     }

@@ -1,13 +1,14 @@
 //! The mount, and what a test does to it.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fuser::{BackgroundSession, Errno, MountOption};
+use fuser::{BackgroundSession, Errno, MountOption, SessionACL};
 use nix::mount::{MntFlags, umount2};
 use tempfile::TempDir;
 
@@ -57,11 +58,21 @@ impl EmulatedKernel {
         if !Path::new("/dev/fuse").exists() {
             return Err(explain(io::Error::new(io::ErrorKind::NotFound, "/dev/fuse is missing")));
         }
+        let owner = root.metadata().map_err(explain)?;
         let world = Arc::new(World::new(options));
-        let mut config = fuser::Config::default();
-        config.mount_options =
-            vec![MountOption::FSName("emulated-kernel".to_owned()), MountOption::NoExec];
-        let session = fuser::spawn_mount(Tree::new(Arc::clone(&world)), &root, &config);
+        let mount = |acl| {
+            let mut config = fuser::Config::default();
+            config.acl = acl;
+            config.mount_options = vec![
+                MountOption::FSName("emulated-kernel".to_owned()),
+                MountOption::NoExec,
+                MountOption::DefaultPermissions,
+            ];
+            let tree = Tree::new(Arc::clone(&world), owner.uid(), owner.gid());
+            fuser::spawn_mount(tree, &root, &config)
+        };
+        // Others may look too, programs that gave up their rights for example; only root may always offer that.
+        let session = mount(SessionACL::All).or_else(|_refused| mount(SessionACL::Owner));
         let session = session.map_err(explain)?;
         Ok(Self { world, root, session: Some(session), folder: None })
     }
@@ -94,28 +105,37 @@ impl EmulatedKernel {
         sensor
     }
 
-    /// Plugs a chip in that was plugged in before, on the same bus or another one; it had no power in between.
+    /// Plugs a chip in that was plugged in before, on the same bus or another one; it had no power in between. If its
+    /// folder is still there, the kernel notices nothing, and what it noted of the chip stays.
     pub fn replug(&self, bus: BusId, sensor: &Sensor) {
         sensor.power_cycle();
         self.connect(bus, sensor);
     }
 
-    fn connect(&self, bus: BusId, sensor: &Sensor) {
+    fn connect(&self, id: BusId, sensor: &Sensor) {
+        let mut known = false;
         for bus in self.world.buses() {
             let _old = bus.disconnect(sensor.rom());
-            self.world.detach(&bus, sensor.rom());
+            let slave = bus.slave(sensor.rom());
+            if bus.id == id && slave.is_some_and(|slave| slave.sensor.as_ref() == Some(sensor)) {
+                known = true;
+            } else {
+                self.world.detach(&bus, sensor.rom());
+            }
         }
-        if let Some(bus) = self.world.bus(bus) {
+        if let Some(bus) = self.world.bus(id) {
             bus.connect(sensor.clone());
-            self.world.attach(&bus, sensor.rom(), Some(sensor.clone()));
+            if !known {
+                self.world.attach(&bus, sensor.rom(), Some(sensor.clone()));
+            }
         }
     }
 
     /// Takes a chip off its wire. Its folder goes after the `drop_delay` of the options, unless the chip is back by
     /// then.
     pub fn unplug(&self, rom: &str) {
-        let Some((bus, _)) = self.world.slave_named(rom) else { return };
-        let _chip = bus.disconnect(rom);
+        let mut buses = self.world.buses().into_iter();
+        let Some(bus) = buses.find(|bus| bus.disconnect(rom).is_some()) else { return };
         let delay = self.world.options.drop_delay;
         if delay.is_zero() {
             self.world.detach(&bus, rom);
@@ -124,7 +144,7 @@ impl EmulatedKernel {
         let (world, rom) = (Arc::clone(&self.world), rom.to_owned());
         thread::spawn(move || {
             world.pace.wait(Some(delay), || false);
-            if bus.chip(&rom).is_none() {
+            if !bus.has_chip(&rom) {
                 world.detach(&bus, &rom);
             }
         });

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! Not emulated: signals other than SIGKILL (the kernel ends a wait for a conversion when its reader gets one), searches
-//! (chips are found at once), alarm searches, netlink, what `rw` does, `w1_seq`, and the links and `hwmon` folders that
-//! each device has besides.
+//! (chips are found at once), alarm searches, netlink, what `rw` does, `w1_seq`, and `uevent` and
+//! the links that each device has besides.
 
 mod attributes;
 mod bus;

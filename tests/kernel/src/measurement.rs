@@ -1,14 +1,16 @@
-//! What a read of `w1_slave` or `temperature` gives.
+//! What a read of `w1_slave`, `temperature` or hwmon's `temp1_input` gives.
 
 use std::sync::Arc;
 
 use fuser::Errno;
 
 use crate::bus::{Bulk, Bus, Slave};
+use crate::chip::LiveChip;
 use crate::options::Release;
 use crate::pace::lock;
 use crate::scratchpad::{millidegrees, print};
 use crate::script::Fail;
+use crate::sensor::Sensor;
 use crate::therm::Readout;
 use crate::world::World;
 
@@ -21,10 +23,7 @@ impl World {
         whole: bool,
     ) -> Result<String, Errno> {
         let _pending = bus.begin_read();
-        let (fault, suffered) = match &slave.sensor {
-            Some(sensor) => sensor.begin_read(),
-            None => (Fail::Nothing, false),
-        };
+        let (fault, suffered) = begin(slave);
         match fault {
             Fail::Empty => return Ok(String::new()),
             Fail::Errno(errno) => return Err(errno),
@@ -40,6 +39,21 @@ impl World {
         let text = readout
             .map_or_else(|_failure| String::new(), |readout| self.print(slave, readout, whole));
         Ok(text)
+    }
+
+    /// The number of `temp1_input`: always of an own conversion, and failures are told.
+    pub fn show_hwmon(&self, bus: &Arc<Bus>, slave: &Slave) -> Result<String, Errno> {
+        let _pending = bus.begin_read();
+        let (fault, _) = begin(slave);
+        if let Fail::Errno(errno) = fault {
+            return Err(errno);
+        }
+        let readout = if self.release() == Release::V5_4 {
+            self.convert_before_5_8(bus, slave, &fault)?
+        } else {
+            self.convert(bus, slave, &fault)?
+        };
+        if readout.right { Ok(self.print(slave, readout, false)) } else { Err(Errno::EIO) }
     }
 
     /// The value of a bulk conversion if one waits, of an own one otherwise.
@@ -82,13 +96,17 @@ impl World {
     }
 }
 
+fn begin(slave: &Slave) -> (Fail, bool) {
+    slave.sensor.as_ref().map_or((Fail::Nothing, false), Sensor::begin_read)
+}
+
 /// A fault of the conversion that was ordered after the conversion: it shows all the same, except that a convert
 /// command that was heard cannot be lost any more.
 fn suffer_late(slave: &Slave, fault: &Fail) {
     if let Some(sensor) = &slave.sensor {
         match fault {
             Fail::PowerOn => sensor.power_cycle(),
-            Fail::InsufficientPower => sensor.with_chip(crate::chip::LiveChip::starve),
+            Fail::InsufficientPower => sensor.with_chip(LiveChip::starve),
             _ => {}
         }
     }

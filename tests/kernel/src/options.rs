@@ -128,6 +128,9 @@ pub struct KernelOptions {
     /// How long a chip's folder stays after the chip went away. Linux drops it after ten searches, ten seconds
     /// apart by default.
     pub drop_delay: Duration,
+    /// Whether each thermometer is in `sys/class/hwmon` too, as it is where hwmon is built in. Its number is the next
+    /// one from 0, whatever was put there.
+    pub hwmon: bool,
     /// `proc/device-tree/model`, without its NUL.
     pub model: String,
     /// `boot/firmware/config.txt`.
@@ -144,6 +147,7 @@ impl Default for KernelOptions {
             pull_up_waits_twice: true,
             timing: Timing::default(),
             drop_delay: Duration::ZERO,
+            hwmon: false,
             model: "Raspberry Pi 4 Model B Rev 1.4".to_owned(),
             config_txt: "dtoverlay=w1-gpio\n".to_owned(),
         }

@@ -38,6 +38,13 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub struct Sensor(Arc<Inner>);
 
+impl PartialEq for Sensor {
+    /// Whether both are handles on the same chip.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl Sensor {
     pub(crate) fn new(rom: &str, chip: Chip, pace: Arc<Pace>) -> Self {
         Self(Arc::new(Inner {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fuser::Errno;
 
-use crate::bus::{Bulk, Bus, Slave};
-use crate::chip::Convert;
+use crate::bus::{Bulk, Bus, BusHold, Slave};
+use crate::chip::{Convert, LiveChip};
 use crate::options::{Release, StrongPullUp};
 use crate::pace::lock;
 use crate::scratchpad::{Scratchpad, has_right_checksum};
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    fn sleep_in_conversion(&self, held: crate::BusHold, time: Duration, holding: bool) {
+    fn sleep_in_conversion(&self, held: BusHold, time: Duration, holding: bool) {
         if holding {
             self.pace.sleep(time);
             drop(held);
@@ -123,8 +123,8 @@ impl World {
         }
     }
 
-    /// Asks until the chip says that its conversion is over: how long it took, by the number of questions. An
-    /// absent or deaf chip says so at once.
+    /// Asks until the chip says that its conversion is over: how long it took, by the number of questions.
+    /// Nobody pulls the line low for an absent chip, which so says yes at once.
     fn poll_completion(&self, bus: &Bus, slave: &Slave) -> Result<Duration, Errno> {
         let lasting = match bus.chip(&slave.name) {
             Some(chip) => chip.with_chip(|chip| chip.conversion_time()),
@@ -255,7 +255,7 @@ impl World {
         &self,
         bus: &Arc<Bus>,
         slave: &Slave,
-        run: impl FnOnce(&mut crate::chip::LiveChip),
+        run: impl FnOnce(&mut LiveChip),
     ) -> Result<(), Errno> {
         let _held = bus.hold()?;
         if !bus.has_presence() {

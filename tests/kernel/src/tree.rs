@@ -1,8 +1,9 @@
 //! What is at a path.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::attributes::Attribute;
+use crate::attributes::{Attribute, HWMON};
 use crate::bus::{Bus, Slave};
 use crate::files::Entry;
 use crate::pace::lock;
@@ -12,6 +13,9 @@ use crate::world::World;
 const LINKS: &str = "sys/bus/w1/devices";
 /// Where buses are, and in them their devices.
 const DEVICES: &str = "sys/devices";
+
+/// Where hwmon devices are listed, as links.
+const HWMON_LINKS: &str = "sys/class/hwmon";
 
 /// What is at a path.
 #[derive(Debug, Clone)]
@@ -42,7 +46,21 @@ impl World {
         if folder == LINKS && self.is_there(LINKS) {
             return self.target(name).map(Node::Link);
         }
+        if folder == HWMON_LINKS && self.is_there(HWMON_LINKS) {
+            let (bus, slave) = self.hwmon_devices().find(|(_, slave)| hwmon_name(slave) == name)?;
+            let (bus, slave) = (bus.id.name(), &slave.name);
+            return Some(Node::Link(format!("../../devices/{bus}/{slave}/hwmon/{name}")));
+        }
         self.device_node(path)
+    }
+
+    fn hwmon_devices(&self) -> impl Iterator<Item = (Arc<Bus>, Arc<Slave>)> {
+        let all = self
+            .buses()
+            .into_iter()
+            .flat_map(|bus| bus.slaves().into_iter().map(move |slave| (Arc::clone(&bus), slave)));
+        let loaded = self.therm_loaded.load(Ordering::SeqCst);
+        all.filter(move |(_, slave)| loaded && slave.hwmon.is_some())
     }
 
     /// Whether a folder was put and not removed: it takes what the kernel has in it along.
@@ -68,6 +86,9 @@ impl World {
         let Some(name) = names.next() else { return Some(Node::Folder) };
         if let Some(slave) = bus.slave(name) {
             let Some(name) = names.next() else { return Some(Node::Folder) };
+            if name == "hwmon" && slave.hwmon.is_some() && self.drives(&slave) {
+                return hwmon_node(bus, slave, names);
+            }
             let (name, _) = self.slave_files(&slave).into_iter().find(|(file, _)| *file == name)?;
             let attribute = Attribute::Slave(bus, slave, name);
             return names.next().is_none().then_some(Node::Attribute(attribute));
@@ -93,6 +114,9 @@ impl World {
             let slaves = buses.iter().flat_map(|bus| bus.slaves()).map(slave_name);
             return buses.iter().map(bus_name).chain(slaves).collect();
         }
+        if folder == HWMON_LINKS {
+            return self.hwmon_devices().map(|(_, slave)| hwmon_name(&slave)).collect();
+        }
         if folder == DEVICES {
             return self.buses().iter().map(bus_name).collect();
         }
@@ -106,12 +130,45 @@ impl World {
                 let files = self.bus_files(&bus).into_iter().map(file_name);
                 files.chain(bus.slaves().into_iter().map(slave_name)).collect()
             }),
-            Some((bus, slave)) => {
-                let slave = self.bus_named(bus).and_then(|bus| bus.slave(slave));
-                slave.map_or_else(Vec::new, |slave| {
-                    self.slave_files(&slave).into_iter().map(file_name).collect()
+            Some((bus, inside)) => {
+                let (name, rest) = inside.split_once('/').unwrap_or((inside, ""));
+                let slave = self.bus_named(bus).and_then(|bus| bus.slave(name));
+                slave.map_or_else(Vec::new, |slave| match rest {
+                    "" => {
+                        let hwmon = slave.hwmon.is_some() && self.drives(&slave);
+                        let files = self.slave_files(&slave).into_iter().map(file_name);
+                        files.chain(hwmon.then(|| "hwmon".to_owned())).collect()
+                    }
+                    "hwmon" => vec![hwmon_name(&slave)],
+                    _ => HWMON.into_iter().map(file_name).chain(["device".to_owned()]).collect(),
                 })
             }
         }
     }
+}
+
+/// The name of a device's hwmon device.
+fn hwmon_name(slave: &Slave) -> String {
+    slave.hwmon.map_or_else(String::new, |number| format!("hwmon{number}"))
+}
+
+/// What is at a path in a device's `hwmon` folder.
+fn hwmon_node<'a>(
+    bus: Arc<Bus>,
+    slave: Arc<Slave>,
+    mut names: impl Iterator<Item = &'a str>,
+) -> Option<Node> {
+    let Some(name) = names.next() else { return Some(Node::Folder) };
+    if name != hwmon_name(&slave) {
+        return None;
+    }
+    let node = match names.next() {
+        None => return Some(Node::Folder),
+        Some("device") => Node::Link(format!("../../../{}", slave.name)),
+        Some(file) => {
+            let (name, _) = HWMON.into_iter().find(|(name, _)| *name == file)?;
+            Node::Attribute(Attribute::Hwmon(bus, slave, name))
+        }
+    };
+    names.next().is_none().then_some(node)
 }

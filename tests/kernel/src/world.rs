@@ -1,16 +1,16 @@
 //! All that is emulated of one kernel: its buses, its other files, its rights.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fuser::Errno;
 
-use crate::bus::{Bus, BusId, Slave};
+use crate::bus::{Bus, BusId, Slave, is_thermometer};
 use crate::files::Files;
 use crate::options::{BulkFile, KernelOptions, Release};
 use crate::pace::{Pace, lock};
-use crate::sensor::Sensor;
+use crate::sensor::{Sensor, family_of};
 
 /// Which writes are refused, by the name of the attribute, and with what.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(crate) struct World {
     refusals: Mutex<Refusals>,
     /// How many devices with bulk conversions there are on all buses.
     bulk_devices: Mutex<usize>,
+    /// How many hwmon devices there were so far.
+    hwmon_devices: AtomicU32,
     pub therm_loaded: AtomicBool,
 }
 
@@ -43,6 +45,7 @@ impl World {
             buses: Mutex::default(),
             refusals: Mutex::default(),
             bulk_devices: Mutex::new(0),
+            hwmon_devices: AtomicU32::new(0),
             therm_loaded: AtomicBool::new(true),
         }
     }
@@ -97,7 +100,9 @@ impl World {
 
     /// The kernel finds a device, as its search does or a write to `w1_master_add`.
     pub fn attach(&self, bus: &Arc<Bus>, name: &str, sensor: Option<Sensor>) {
-        let slave = Arc::new(Slave::new(name, sensor));
+        let hwmon = self.options.hwmon && is_thermometer(family_of(name));
+        let hwmon = hwmon.then(|| self.hwmon_devices.fetch_add(1, Ordering::SeqCst));
+        let slave = Arc::new(Slave::new(name, sensor, hwmon));
         if slave.supports_bulk() {
             let mut devices = lock(&self.bulk_devices);
             if *devices == 0 {

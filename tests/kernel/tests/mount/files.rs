@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{ROM, errno, mount, path, quick, read, write};
-use emulated_kernel::{BulkFile, Chip, EmulatedKernel, Entry, Errno, KernelOptions, StrongPullUp};
+use emulated_kernel::{
+    BulkFile, Chip, EmulatedKernel, Entry, Errno, Fail, KernelOptions, StrongPullUp,
+};
 
 const EACCES: i32 = 13;
 const EINVAL: i32 = 22;
@@ -210,6 +212,21 @@ fn chips_come_and_go() {
 }
 
 #[test]
+fn a_chip_that_is_back_in_time_has_lost_its_settings_unnoticed() {
+    let options = KernelOptions { drop_delay: Duration::from_secs(60), ..quick() };
+    let Some(kernel) = mount(options) else { return };
+    let bus = kernel.add_bus();
+    let sensor = kernel.plug(bus, ROM, Chip::genuine(20.0));
+    write(&kernel, ROM, "resolution", "9").unwrap();
+    kernel.unplug(ROM);
+    kernel.replug(bus, &sensor);
+    // The kernel waits for a conversion of 9 bit, and the chip makes one of 12.
+    assert_eq!(read(&kernel, ROM, "temperature"), "85000\n");
+    assert_eq!(read(&kernel, ROM, "resolution"), "12\n");
+    assert_eq!(read(&kernel, ROM, "temperature"), "20000\n");
+}
+
+#[test]
 fn devices_are_added_and_removed_by_hand() {
     let Some(kernel) = mount(quick()) else { return };
     let bus = kernel.add_bus();
@@ -271,4 +288,25 @@ fn other_files_can_be_put_and_removed() {
     assert_eq!(errno(fs::read_dir(kernel.w1_root()).map(|_| ())), ENOENT);
     kernel.put(&format!("sys/bus/w1/devices/{ROM}/w1_slave"), "put\n");
     assert_eq!(read(&kernel, ROM, "w1_slave"), "put\n");
+}
+
+#[test]
+fn thermometers_are_hwmon_devices_too() {
+    let Some(kernel) = mount(KernelOptions { hwmon: true, ..quick() }) else { return };
+    let sensor = kernel.plug(kernel.add_bus(), ROM, Chip::genuine(20.0));
+    let class = kernel.root().join("sys/class/hwmon");
+    assert_eq!(names(&class), ["hwmon0"]);
+    assert_eq!(names(&class.join("hwmon0")), ["device", "name", "temp1_input"]);
+    let input = || fs::read_to_string(class.join("hwmon0/temp1_input"));
+    assert_eq!(fs::read_to_string(class.join("hwmon0/name")).unwrap(), "w1_slave_temp\n");
+    assert_eq!(input().unwrap(), "20000\n");
+    assert_eq!(fs::read_to_string(class.join("hwmon0/device/name")).unwrap(), format!("{ROM}\n"));
+    sensor.script([Fail::Crc]);
+    assert_eq!(errno(input()), EIO);
+    assert_eq!(
+        fs::read_to_string(path(&kernel, ROM, "hwmon/hwmon0/temp1_input")).unwrap(),
+        "20000\n"
+    );
+    kernel.set_therm_loaded(false);
+    assert!(names(&class).is_empty());
 }

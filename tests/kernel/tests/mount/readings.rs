@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{ROM, errno, mount, path, quick, read, taken};
-use emulated_kernel::{Chip, EmulatedKernel, Errno, Fail, KernelOptions};
+use emulated_kernel::{Chip, EmulatedKernel, Errno, Fail, KernelOptions, Timing};
 
 const ALL: [&str; 5] =
     ["10-000802b5a1c3", "22-000000c8a1c3", "28-0316a2794dff", "3b-000000c8a1c3", "42-000000c8a1c3"];
@@ -173,6 +173,16 @@ fn external_power_frees_the_bus_up_to_6_4_only() {
     assert!((190..370).contains(&time.as_millis()), "{time:?}");
     let time = read_two_at_once(KernelOptions::default(), false).unwrap();
     assert!(time >= Duration::from_millis(380), "{time:?}");
+}
+
+#[test]
+fn a_bus_that_is_made_by_hand_takes_its_time() {
+    let timing = Timing::bit_banged();
+    let Some(kernel) = mount(KernelOptions { timing, ..KernelOptions::default() }) else { return };
+    kernel.plug(kernel.add_bus(), ROM, Chip::genuine(20.0).resolution(9).seed(0));
+    let (text, time) = taken(|| read(&kernel, ROM, "temperature"));
+    assert_eq!(text, "20000\n");
+    assert!(time >= Duration::from_micros(7_000 + 95_000 + 12_200), "{time:?}");
 }
 
 #[test]
