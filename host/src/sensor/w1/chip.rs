@@ -58,6 +58,8 @@ pub struct Chip {
     overdue: Option<JoinHandle<io::Result<String>>>,
     /// How long the kernel lets a conversion take.
     pub(super) conversion: Duration,
+    /// The resolution that it had after it was set up, where it was set.
+    set_up_with: Option<u8>,
 }
 
 impl Chip {
@@ -69,6 +71,7 @@ impl Chip {
             track: Track::new(rom_id.family()),
             overdue: None,
             conversion: LONGEST_CONVERSION,
+            set_up_with: None,
         }
     }
 
@@ -110,30 +113,51 @@ impl Chip {
         let folder = self.folder.clone();
         let id = self.rom_id;
         let done = tokio::task::spawn_blocking(move || {
-            apply(&folder, id, settings);
-            conversion_time(&folder).unwrap_or(LONGEST_CONVERSION)
+            let bits = apply(&folder, id, settings);
+            (bits, conversion_time(&folder))
         });
         let done = tokio::time::timeout(LONGEST_CONVERSION + READ_SLACK, done).await;
-        self.conversion = done.ok().and_then(Result::ok).unwrap_or(LONGEST_CONVERSION);
+        let (bits, conversion) = done.ok().and_then(Result::ok).unwrap_or_default();
+        self.set_up_with = bits;
+        self.conversion = conversion.unwrap_or(LONGEST_CONVERSION);
+    }
+
+    /// Whether its bytes show another resolution than it was set up with: it has lost power since.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.set_up_with.is_some() && self.set_up_with != self.track.resolution()
     }
 }
 
-/// Sets a chip's resolution, then its conversion time, which the kernel forgets at a change of the resolution.
-fn apply(folder: &Path, id: RomId, settings: ChipSettings) {
-    if let Some(bits) = settings.resolution
-        && resolution(folder) != Some(bits)
-        && let Err(error) = set_resolution(folder, bits)
+/// Sets a chip's resolution, then its conversion time, which the kernel forgets at a change of the resolution. Gives the
+/// resolution that it has now, where it was to be set.
+fn apply(folder: &Path, id: RomId, settings: ChipSettings) -> Option<u8> {
+    let set = settings.resolution.and_then(|bits| {
+        if resolution(folder) != Some(bits)
+            && let Err(error) = set_resolution(folder, bits)
+        {
+            tracing::warn!(%id, bits, "The resolution cannot be set: {error}.");
+        }
+        resolution(folder)
+    });
+    if let Some(time) = settings.conversion_time
+        && let Err(error) = set_conversion_time(folder, time)
     {
-        tracing::warn!(%id, bits, "The resolution cannot be set: {error}.");
-    }
-    let millis = match settings.conversion_time {
-        None => return,
-        Some(ConversionTime::Measured) => 1,
-        Some(ConversionTime::Fixed(time)) => time.as_millis(),
-    };
-    let file = folder.join("conv_time");
-    if let Err(error) = write_attribute(&file, &format!("{millis}\n")) {
         tracing::warn!(%id, "The conversion time cannot be set: {error}.");
+    }
+    set
+}
+
+/// Sets how long the kernel waits for a conversion and reads it back. It cannot measure a chip without a power pin.
+fn set_conversion_time(folder: &Path, time: ConversionTime) -> io::Result<()> {
+    let millis = match time {
+        ConversionTime::Measured => 1,
+        ConversionTime::Fixed(time) => time.as_millis(),
+    };
+    write_attribute(&folder.join("conv_time"), &format!("{millis}\n"))?;
+    match (time, conversion_time(folder)) {
+        (ConversionTime::Measured, Some(_)) => Ok(()),
+        (ConversionTime::Fixed(time), Some(now)) if now == time => Ok(()),
+        (_, now) => Err(io::Error::other(format!("it reads back as {now:?}"))),
     }
 }
 
