@@ -420,25 +420,25 @@ async fn what_clones_and_lost_commands_give_is_doubted_or_read_again() {
     let Some(kernel) = mounted(KernelOptions::default()) else { return };
     let bus = kernel.add_bus();
     // A clone holds 25.00 until its first conversion, and its first command gets lost.
-    let chip = kernel.plug(bus, &id(0, 1), Chip::clone_with_power_on_25(4.5).resolution(9));
+    let chip = kernel.plug(bus, &id(0, 1), Chip::clone_with_power_on_25(4.5).resolution(9).seed(0));
     chip.power_cycle();
     chip.script([Fail::LostConvert]);
     let mut driver = Driver::start(&kernel, vec![sensor(0, &id(0, 1), Duration::from_secs(1))]);
     assert_eq!(driver.one().await, Ok((4.5, None)), "read again");
-    for celsius in [5.0, 5.5, 6.0] {
+    for celsius in [6.5, 8.5, 10.5] {
         chip.set_celsius(celsius);
         assert_eq!(driver.one().await, Ok((celsius, None)));
     }
     // It moves, and one command gets lost: the read after it tells.
-    chip.set_celsius(6.5);
+    chip.set_celsius(12.5);
     chip.script([Fail::LostConvert]);
-    assert_eq!(driver.one().await, Ok((6.5, None)), "read again");
+    assert_eq!(driver.one().await, Ok((12.5, None)), "read again");
     // Three get lost: the old value is doubted.
-    chip.set_celsius(7.0);
-    assert_eq!(driver.one().await, Ok((7.0, None)));
-    chip.set_celsius(7.5);
+    chip.set_celsius(14.5);
+    assert_eq!(driver.one().await, Ok((14.5, None)));
+    chip.set_celsius(16.5);
     chip.script([Fail::LostConvert, Fail::LostConvert, Fail::LostConvert]);
-    assert_eq!(driver.one().await, Ok((7.0, Some(Doubt::Stale))));
+    assert_eq!(driver.one().await, Ok((14.5, Some(Doubt::Stale))));
     let counts = driver.stop().await;
     assert_eq!(counts.missed_cycles.load(Ordering::Relaxed), 0);
 }

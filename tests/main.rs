@@ -13,6 +13,7 @@
 mod bad_plugins;
 mod browser;
 mod delivery;
+mod doctor;
 mod driver;
 mod house;
 mod live;

@@ -1,80 +1,176 @@
-//! `weir sensors`: finds every thermometer and reads it once.
+//! `weir sensors`: finds every thermometer, reads it, and says what is wrong with the wiring.
+
+mod report;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::system::System;
-use super::{Failure, block_on, say};
+use super::{Failure, block_on, parse_duration, say};
 use crate::clock::Clock;
-use crate::reading::{Fault, Quality, Quantity, Reading, Series};
-use crate::sensor::w1::{measure_all, scan};
+use crate::reading::{Batch, Quantity, Series};
+use crate::sensor::doctor::{Facts, Measuring, facts, findings};
+use crate::sensor::w1::{Look, Survey, save_to_eeprom, scan, set_resolution, toml_block};
+use crate::sensor::{RomId, SystemPaths};
 use crate::uplink::Scribe;
 use crate::uplink::wire::Message;
 
-/// Find every thermometer and read it once.
+/// Most reads of one call: at one a second it takes a quarter of an hour.
+const MOST_READS: i64 = 1_000;
+
+/// Find every thermometer, read it, and say what is wrong with the wiring and what to do.
 #[derive(Args)]
 pub(super) struct Sensors {
     #[command(flatten)]
     system: System,
     /// One JSON line a sensor, as on the wire.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["watch", "toml"])]
     json: bool,
+    /// Only the tables that take the sensors into a pipeline file.
+    #[arg(long, conflicts_with = "watch")]
+    toml: bool,
+    /// How often each sensor is read; the share of failed reads is worth something from 20 on [default: 1, with --watch
+    /// until Ctrl-C].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_READS as u64))]
+    reads: Option<u64>,
+    /// Show a live table.
+    #[arg(long)]
+    watch: bool,
+    /// From one read to the next with --watch.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    interval: Duration,
+    /// Let the kernel measure each sensor's conversion time (needs the right to write its settings).
+    #[arg(long)]
+    measure: bool,
+    /// Only this sensor.
+    #[arg(long, value_name = "ROM_ID")]
+    id: Option<RomId>,
+    /// Set the sensor's resolution, 9 to 12 bit, until it loses power.
+    #[arg(long, value_name = "BITS", requires = "id", value_parser = clap::value_parser!(u8).range(9..=12))]
+    resolution: Option<u8>,
+    /// Keep the sensor's settings in its EEPROM, which bears few writes.
+    #[arg(long, requires = "id")]
+    save_to_eeprom: bool,
 }
 
 impl Sensors {
     pub(super) fn run(self) -> Result<(), Failure> {
         let system = self.system.paths();
-        let shown = system.w1.display();
-        let found = scan(&system.w1).map_err(|e| {
-            format!(
-                "cannot list {shown}: {e}. On a Raspberry Pi the 1-Wire bus is switched on by the line \
-                 `dtoverlay=w1-gpio` in /boot/firmware/config.txt and a restart"
-            )
-        })?;
-        if found.is_empty() && !self.json {
-            say(format_args!(
-                "no thermometer in {shown}: check the wiring (data on GPIO 4, 4.7 kΩ from data to 3.3 V) and the line \
-                 `dtoverlay=w1-gpio` in /boot/firmware/config.txt"
-            ))?;
+        if let Some(id) = self.id {
+            set_up(&system, id, self.resolution, self.save_to_eeprom)?;
         }
-        let clock = Clock::start();
-        let batch = block_on(measure_all(&found, &system.w1, &clock))?;
-        let series: Vec<Series> = found
-            .keys()
-            .map(|id| Series {
-                sensor: id.to_string().into(),
-                id: Some(id.to_string().into()),
-                quantity: Quantity::Temperature,
-                interval: None,
-            })
-            .collect();
-        let scribe = Scribe::offline(series.into());
-        let mut measured = batch.in_order();
-        measured.sort_by_key(|measured| match measured {
-            Ok(reading) => reading.series,
-            Err(fault) => fault.series,
-        });
-        for (measured, seq) in measured.into_iter().zip(1..) {
-            if self.json {
-                let body = match &measured {
-                    Ok(reading) => scribe.reading(reading, batch.doubt(reading)),
-                    Err(fault) => scribe.fault(fault),
-                };
-                say(Message { seq: Some(seq), body }.to_json())?;
-            } else {
-                say(line(&scribe.series, measured))?;
-            }
+        let measuring = if self.measure { Measuring::Yes } else { Measuring::No };
+        let doctor = Doctor { system, id: self.id, clock: Clock::start(), measuring };
+        if self.toml {
+            let blocks: Vec<String> = doctor.seen().into_keys().map(toml_block).collect();
+            return Ok(say(blocks.join("\n\n"))?);
         }
-        Ok(())
+        if self.watch {
+            return block_on(watch::watch(doctor, self.interval, self.reads))?;
+        }
+        let (looks, facts) = block_on(doctor.examine(self.reads.unwrap_or(1)))?;
+        if self.json {
+            return print_json(&looks);
+        }
+        for line in report::report(&facts, &looks) {
+            say(line)?;
+        }
+        if !looks.is_empty() {
+            say(
+                "\n`weir sensors --toml` prints the tables that take them into a pipeline file.\n",
+            )?;
+        }
+        for line in report::advice(&findings(&facts, &looks)) {
+            say(line)?;
+        }
+        match facts.unlisted {
+            Some(why) => Err(format!("cannot list {}: {why}", doctor.system.w1.display()).into()),
+            None => Ok(()),
+        }
     }
 }
 
-fn line(series: &[Series], measured: Result<Reading, Fault>) -> String {
-    let name = |number: u32| series.get(number as usize).map_or("", |series| &*series.sensor);
-    match measured {
-        Ok(Reading { series, value, quality: Quality::Good, .. }) => {
-            format!("{}  {value:8.4} °C", name(series))
-        }
-        Ok(Reading { series, value, .. }) => format!("{}  {value:8.4} °C  uncertain", name(series)),
-        Err(Fault { series, reason, .. }) => format!("{}  fault: {reason}", name(series)),
+/// Looks at sensors again and again.
+struct Doctor {
+    system: SystemPaths,
+    id: Option<RomId>,
+    clock: Clock,
+    measuring: Measuring,
+}
+
+impl Doctor {
+    /// The thermometers that are there. A folder that cannot be listed has none; [`Facts::unlisted`] says so.
+    fn seen(&self) -> BTreeMap<RomId, PathBuf> {
+        let mut seen = scan(&self.system.w1).unwrap_or_default();
+        seen.retain(|id, _| self.id.is_none_or(|only| only == *id));
+        seen
     }
+
+    /// What the system shows. Blocks while the kernel asks each chip.
+    fn facts(&self) -> Facts {
+        let mut facts = facts(&self.system, self.measuring);
+        for bus in &mut facts.buses {
+            bus.chips.retain(|id, _| self.id.is_none_or(|only| only == *id));
+        }
+        facts
+    }
+
+    /// Reads all sensors so often. What each gave last is told.
+    async fn examine(&self, reads: u64) -> (BTreeMap<RomId, Look>, Facts) {
+        let mut survey = Survey::default();
+        let mut looks = BTreeMap::new();
+        for _read in 0..reads {
+            looks.append(&mut survey.look(&self.system.w1, &self.seen(), &self.clock).await);
+        }
+        // Reading first: what has just appeared may still be without a driver a moment before.
+        (looks, self.facts())
+    }
+}
+
+fn set_up(
+    system: &SystemPaths,
+    id: RomId,
+    resolution: Option<u8>,
+    save: bool,
+) -> Result<(), Failure> {
+    let folder = system.w1.join(id.to_string());
+    if let Some(bits) = resolution {
+        set_resolution(&folder, bits)
+            .map_err(|e| format!("cannot set the resolution of {id} to {bits} bit: {e}"))?;
+    }
+    if save {
+        save_to_eeprom(&folder)
+            .map_err(|e| format!("cannot save the settings of {id} to its EEPROM: {e}"))?;
+    }
+    Ok(())
+}
+
+fn print_json(looks: &BTreeMap<RomId, Look>) -> Result<(), Failure> {
+    let series: Vec<Series> = looks
+        .keys()
+        .map(|id| Series {
+            sensor: id.to_string().into(),
+            id: Some(id.to_string().into()),
+            quantity: Quantity::Temperature,
+            interval: None,
+        })
+        .collect();
+    let scribe = Scribe::offline(series.into());
+    for (look, seq) in looks.values().zip(1..) {
+        let mut batch = Batch::default();
+        let series = u32::try_from(seq - 1).unwrap_or_default();
+        batch.put(series, look.time, look.measurement);
+        let body = match batch.readings.iter().next() {
+            Some(reading) => Some(scribe.reading(&reading, batch.doubt(&reading))),
+            None => batch.faults.first().map(|fault| scribe.fault(fault)),
+        };
+        if let Some(body) = body {
+            say(Message { seq: Some(seq), body }.to_json())?;
+        }
+    }
+    Ok(())
 }

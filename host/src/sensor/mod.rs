@@ -1,5 +1,6 @@
 //! Where readings come from: drivers, and the tasks that sample them.
 
+pub mod doctor;
 pub mod recording;
 mod replay;
 mod rom_id;

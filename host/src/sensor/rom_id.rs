@@ -18,6 +18,12 @@ impl RomId {
     pub fn family(self) -> u8 {
         self.family
     }
+
+    /// Whether Maxim has given a DS18B20 such an address: theirs have zeros in the two highest bytes of the serial
+    /// number, and no other maker's were ever seen to (counterfeit_DS18B20, "How do I know").
+    pub fn is_of_maxim(self) -> bool {
+        self.family != 0x28 || self.serial >> 32 == 0
+    }
 }
 
 impl fmt::Display for RomId {

@@ -302,6 +302,9 @@ impl Open<'_> {
             }
             Err(reason) => (String::new(), Verdict::ReadAgain(Err(reason))),
         };
+        let counts = &mut self.placed.chip.reads;
+        counts.all += 1;
+        counts.failed += u64::from(verdict.measurement().is_err());
         let again = matches!(verdict, Verdict::ReadAgain(_)) && self.reads < READS;
         self.last = Some((time, text, verdict.measurement()));
         if !again {

@@ -12,6 +12,8 @@ use crate::sensor::RomId;
 
 /// Conversion time at 12 bit, the longest of a DS18B20 (data sheet, "AC Electrical Characteristics").
 pub(super) const LONGEST_CONVERSION: Duration = Duration::from_millis(750);
+/// What the kernel waits at 9 to 12 bit unless it is told otherwise, in milliseconds (`w1_therm.c`).
+const KERNEL_CONVERSIONS: [u128; 4] = [95, 190, 375, 750];
 /// What a read may take beside its conversion: the kernel tries a failed one up to five times, and waits for others that
 /// use the bus. A sensor that needs longer must not stop the others of its bus.
 const READ_SLACK: Duration = Duration::from_millis(1_750);
@@ -53,13 +55,25 @@ pub struct Chip {
     /// Its address.
     pub rom_id: RomId,
     pub(super) folder: PathBuf,
-    pub(super) track: Track,
+    /// What its readings have told of it.
+    pub track: Track,
     /// A read that passed its deadline and is still held by the kernel: no second one is begun beside it.
     overdue: Option<JoinHandle<io::Result<String>>>,
     /// How long the kernel lets a conversion take.
     pub(super) conversion: Duration,
     /// The resolution that it had after it was set up, where it was set.
     set_up_with: Option<u8>,
+    /// How often it was read, and how often without a reading in the text.
+    pub reads: Reads,
+}
+
+/// How reads went, those again included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// All.
+    pub all: u64,
+    /// Those that gave a fault.
+    pub failed: u64,
 }
 
 impl Chip {
@@ -72,6 +86,7 @@ impl Chip {
             overdue: None,
             conversion: LONGEST_CONVERSION,
             set_up_with: None,
+            reads: Reads::default(),
         }
     }
 
@@ -227,4 +242,20 @@ fn fault_of(error: &io::Error) -> FaultReason {
         }
         _ => FaultReason::IoError,
     }
+}
+
+/// Lets the kernel measure a conversion of the chip and gives the time, a fifth added; then the kernel waits as long as
+/// before. `None` without the right to write, without a power pin, or on kernels before 5.8.
+pub fn measure_conversion_time(folder: &Path) -> Option<Duration> {
+    let before = conversion_time(folder)?;
+    write_attribute(&folder.join("conv_time"), "1\n").ok()?;
+    let measured = conversion_time(folder);
+    // 0 is the kernel's own time for the resolution, which follows that.
+    let millis = before.as_millis();
+    let back = if KERNEL_CONVERSIONS.contains(&millis) { 0 } else { millis };
+    let restored = write_attribute(&folder.join("conv_time"), &format!("{back}\n"));
+    if let Err(error) = restored {
+        tracing::warn!("The conversion time cannot be set back to {before:?}: {error}.");
+    }
+    measured
 }

@@ -2,9 +2,9 @@
 
 mod bus;
 mod chip;
-mod once;
 mod presence;
 mod scan;
+mod survey;
 mod track;
 
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 pub use bus::{BusTurn, Placed, W1Bus};
 pub use chip::{
-    Chip, ChipSettings, ConversionTime, Power, conversion_time, power, read_attribute, resolution,
-    save_to_eeprom, set_resolution,
+    Chip, ChipSettings, ConversionTime, Power, Reads, conversion_time, measure_conversion_time,
+    power, read_attribute, resolution, save_to_eeprom, set_resolution,
 };
-pub use once::measure_all;
 pub use scan::{scan, toml_block};
+pub use survey::{Look, Survey};
 pub use track::{Track, Verdict};
 
 use super::sampling::Onward;

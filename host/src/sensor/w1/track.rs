@@ -7,8 +7,8 @@ use crate::sensor::scratchpad::{NO_CONVERSION, Scratchpad, parse_w1_slave};
 const FIRST_VALUES: [f64; 2] = [25.0, 85.0];
 /// A clone's 85 °C is believable when the reading before was as near as this, in °C.
 const NEAR: f64 = 5.0;
-/// So many steps in one direction, each of so many sixteenths of a degree, and then none at all: the chip was moving
-/// fast and stands still within one interval, or it made no conversion.
+/// So many steps in one direction, each of so many of the chip's smallest, and then none at all: it was moving fast and
+/// stands still within one interval, or it made no conversion.
 const MOVING_STEPS: usize = 3;
 const MOVING_STEP: i16 = 4;
 /// A chip that has changed its value so often is lively enough to be doubted when it stands still…
@@ -89,6 +89,11 @@ impl Track {
         self.last.and_then(|(pad, _)| pad.resolution(self.family))
     }
 
+    /// Whether it fills byte 6 as no genuine chip does.
+    pub fn is_clone(&self) -> bool {
+        self.reserved == Reserved::Constant
+    }
+
     /// What a read gave, before it is taken for the reading.
     pub fn judge(&self, text: &str) -> Verdict {
         let pad = match parse_w1_slave(text) {
@@ -109,7 +114,7 @@ impl Track {
             return Verdict::ReadAgain(doubtful(Doubt::FirstReading));
         }
         if self.repeats(pad) {
-            if self.was_moving() {
+            if self.was_moving(pad) {
                 return Verdict::ReadAgain(doubtful(Doubt::Stale));
             }
             if self.stands_too_long() {
@@ -137,9 +142,11 @@ impl Track {
         !self.is_new && self.last.is_some_and(|(last, _)| last == pad)
     }
 
-    fn was_moving(&self) -> bool {
-        self.steps.iter().all(|step| *step >= MOVING_STEP)
-            || self.steps.iter().all(|step| *step <= -MOVING_STEP)
+    fn was_moving(&self, pad: Scratchpad) -> bool {
+        let bits_less = 12_u8.saturating_sub(pad.resolution(self.family).unwrap_or(9));
+        let moving = MOVING_STEP << bits_less;
+        self.steps.iter().all(|step| *step >= moving)
+            || self.steps.iter().all(|step| *step <= -moving)
     }
 
     fn stands_too_long(&self) -> bool {
