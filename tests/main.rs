@@ -12,6 +12,7 @@
 
 mod bad_plugins;
 mod browser;
+mod clock;
 mod delivery;
 mod doctor;
 mod driver;

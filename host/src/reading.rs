@@ -246,6 +246,19 @@ pub struct WallClock {
     pub synchronized: bool,
 }
 
+impl WallClock {
+    /// By how many seconds it was set forward since it stood like `before`, to the millisecond.
+    pub fn step_secs_since(self, before: WallClock) -> f64 {
+        let step = self.ahead_nanos.saturating_sub(before.ahead_nanos);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "it is exact for 285,000 years of milliseconds"
+        )]
+        let millis = (step / 1_000_000) as f64;
+        millis / 1_000.0
+    }
+}
+
 /// What a chain is fed, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {

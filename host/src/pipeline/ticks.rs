@@ -37,11 +37,9 @@ pub(super) async fn tick(mut to: Sampling, mut wall_clock: WallClock) {
 }
 
 fn say_clock(before: WallClock, after: WallClock) {
-    let step = after.ahead_nanos.saturating_sub(before.ahead_nanos);
-    if step != 0 {
-        let by = humantime::format_duration(Duration::from_millis(step.unsigned_abs() / 1_000_000));
-        let way = if step > 0 { "forward" } else { "back" };
-        tracing::warn!("The clock was set {way} by {by}. Intervals and delays go on as before.");
+    let step_secs = after.step_secs_since(before);
+    if step_secs != 0.0 {
+        tracing::warn!(step_secs, "The clock was set. Intervals and delays go on as before.");
     }
     match (before.synchronized, after.synchronized) {
         (false, true) => tracing::info!("The clock is synchronized."),

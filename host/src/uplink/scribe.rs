@@ -86,10 +86,8 @@ impl Scribe {
 
     /// The message of a change of the wall clock, which is taken over.
     pub fn wall_clock(&mut self, clock: WallClock, now: Timestamp) -> Body {
-        let step = clock.ahead_nanos.saturating_sub(self.wall_clock.ahead_nanos);
+        let step_secs = clock.step_secs_since(self.wall_clock);
         self.wall_clock = clock;
-        #[expect(clippy::cast_precision_loss, reason = "a step is told in milliseconds")]
-        let step_secs = (step / 1_000_000) as f64 / 1_000.0;
         Body::Clock { time: self.time(now), synchronized: clock.synchronized, step_secs }
     }
 
