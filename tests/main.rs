@@ -10,6 +10,7 @@
     reason = "in a test a panic is the report"
 )]
 
+mod adoption;
 mod bad_plugins;
 mod browser;
 mod clock;

@@ -117,7 +117,7 @@ pub async fn run(
     let clock = Clock::start();
     // All that can be refused is refused before anything starts, and all of it is told together.
     let mut refused = Refusals::default();
-    refused.of(take_in_all(&mut pipeline, &options.system));
+    let taken_in = refused.of(take_in_all(&mut pipeline, &options.system));
     let sources = refused.of(Sources::open(&pipeline, &options.system));
     let series = sources
         .as_ref()
@@ -136,13 +136,14 @@ pub async fn run(
     };
     let signals = refused.of(Signals::new());
     let (
+        Some(()),
         Some(sources),
         Some(chain),
         Some((alarm_outputs, status_pins)),
         Some(token),
         Some(dashboard),
         Some(mut signals),
-    ) = (sources, chain, outputs, token, dashboard, signals)
+    ) = (taken_in, sources, chain, outputs, token, dashboard, signals)
     else {
         return Err(refused.errors);
     };

@@ -366,7 +366,6 @@ impl W1 {
 fn report_stranger(id: RomId, present: bool) {
     if present {
         tracing::info!(
-            %id,
             "A thermometer is there that is not in the pipeline. To take it in, add to the file:\n{}",
             toml_block(id)
         );
