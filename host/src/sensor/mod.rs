@@ -1,5 +1,6 @@
 //! Where readings come from: drivers, and the tasks that sample them.
 
+mod blocking;
 pub mod doctor;
 pub mod recording;
 mod replay;

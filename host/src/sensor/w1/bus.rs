@@ -3,11 +3,11 @@
 //! With one command to all chips and then a read each (`therm_bulk_read`), so that all of them take about one conversion
 //! time. Where that is not to be had, one after the other: the kernel holds the bus for each conversion.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::chip::{
@@ -16,7 +16,8 @@ use super::chip::{
 use super::track::Verdict;
 use crate::clock::Clock;
 use crate::reading::{Batch, FaultReason, Measurement, Timestamp};
-use crate::sensor::Driver;
+use crate::sensor::blocking::{Blocking, Hangs};
+use crate::sensor::{Driver, RomId};
 
 /// What a trigger may take beside the conversion.
 const TRIGGER_SLACK: Duration = Duration::from_millis(1_750);
@@ -37,8 +38,10 @@ pub struct W1Bus {
     fallback: Option<Fallback>,
     /// What was said of it, so that it is said once.
     said: Option<Fallback>,
-    /// A trigger that passed its deadline and is still held by the kernel.
-    overdue: Option<JoinHandle<io::Result<()>>>,
+    /// Other thermometers of the bus than those whose turn it is. A command to all makes them measure too, and one that
+    /// is not read then would give that old value at its next read.
+    bystanders: BTreeMap<RomId, Chip>,
+    calls: Blocking,
 }
 
 /// Why chips are not measured by one command.
@@ -79,9 +82,6 @@ pub struct BusTurn {
     pub bus: Option<W1Bus>,
     /// Those whose turn it is.
     pub chips: Vec<Placed>,
-    /// Other thermometers of the bus. A command to all makes them measure too, and one that is not read then would give
-    /// that old value at its next read.
-    pub bystanders: Vec<Chip>,
     /// Series of sensors that are on no bus.
     pub absent: Vec<u32>,
     /// When the next turn comes: reads again end before it.
@@ -98,7 +98,7 @@ struct Open<'t> {
 
 impl Driver for BusTurn {
     async fn measure(&mut self, due: &[usize], clock: &Clock, batch: &mut Batch) {
-        let BusTurn { bus, chips, bystanders, absent, until } = self;
+        let BusTurn { bus, chips, absent, until } = self;
         for series in absent {
             batch.put(*series, clock.now(), Err(FaultReason::NotPresent));
         }
@@ -109,25 +109,28 @@ impl Driver for BusTurn {
             .filter(|(position, _)| due.contains(position))
             .map(|(_, placed)| Open { placed, reads: 0, last: None })
             .collect();
-        if bus.is_stuck() {
+        if bus.calls.hangs() {
             return lose(open, FaultReason::Timeout, clock, batch);
         }
-        for open in open.iter_mut().filter(|open| open.placed.is_new) {
-            open.placed.chip.set_up(open.placed.settings).await;
-            open.placed.is_new = false;
+        for Open { placed, .. } in open.iter_mut().filter(|open| open.placed.is_new) {
+            if placed.chip.set_up(placed.settings).await == Err(Hangs) {
+                // The next would wait as long for the same bus; its own read tells of a chip that hangs.
+                break;
+            }
+            placed.is_new = false;
         }
         if open.iter().filter(|open| open.placed.chip.serves_bulk()).count() > 1 {
             match bus.trigger(&open, clock).await {
                 Triggered::At(time) => {
                     bus.fallback = None;
                     open = read_triggered(open, time, batch).await;
-                    drain(bystanders.iter_mut()).await;
+                    drain(bus.bystanders.values_mut()).await;
                 }
                 Triggered::No(why) => bus.fallback = Some(why),
                 Triggered::Stuck => return lose(open, FaultReason::Timeout, clock, batch),
             }
         }
-        bus.read_each(open, bystanders, *until, clock, batch).await;
+        bus.read_each(open, *until, clock, batch).await;
     }
 }
 
@@ -135,14 +138,20 @@ impl BusTurn {
     /// The turn of sensors that are on no bus.
     pub fn nowhere(absent: Vec<u32>) -> BusTurn {
         let until = Instant::now();
-        BusTurn { bus: None, chips: Vec::new(), bystanders: Vec::new(), absent, until }
+        BusTurn { bus: None, chips: Vec::new(), absent, until }
     }
 }
 
 impl W1Bus {
     /// The bus whose master has this folder.
     pub fn new(folder: PathBuf) -> W1Bus {
-        W1Bus { folder, fallback: None, said: None, overdue: None }
+        W1Bus {
+            folder,
+            fallback: None,
+            said: None,
+            bystanders: BTreeMap::new(),
+            calls: Blocking::default(),
+        }
     }
 
     /// The folder of its master.
@@ -150,8 +159,11 @@ impl W1Bus {
         &self.folder
     }
 
-    fn is_stuck(&self) -> bool {
-        self.overdue.as_ref().is_some_and(|trigger| !trigger.is_finished())
+    /// Tells it which other thermometers it has.
+    pub(super) fn set_bystanders(&mut self, w1_root: &Path, ids: impl Iterator<Item = RomId>) {
+        let mut before = std::mem::take(&mut self.bystanders);
+        let chip = |id| (id, before.remove(&id).unwrap_or_else(|| Chip::new(w1_root, id)));
+        self.bystanders = ids.map(chip).collect();
     }
 
     /// Makes all chips of the bus measure. The write itself takes the conversion time.
@@ -161,25 +173,22 @@ impl W1Bus {
         // Not the runtime's clock, which tests stop: it is the kernel that is timed.
         let (time, begun) = (clock.now(), std::time::Instant::now());
         // Exactly this text: the kernel takes any other for good and does nothing.
-        let mut write = tokio::task::spawn_blocking(move || write_attribute(&file, "trigger\n"));
-        let Ok(done) = tokio::time::timeout(longest + TRIGGER_SLACK, &mut write).await else {
-            self.overdue = Some(write);
-            return Triggered::Stuck;
-        };
-        match done.unwrap_or_else(|e| Err(io::Error::other(e))) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let trigger = move || write_attribute(&file, "trigger\n");
+        match self.calls.call(longest + TRIGGER_SLACK, trigger).await {
+            Err(Hangs) => return Triggered::Stuck,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Triggered::No(Fallback::Missing);
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Triggered::No(Fallback::NotWritable);
             }
-            Err(_) => return Triggered::No(Fallback::Failed),
+            Ok(Err(_)) => return Triggered::No(Fallback::Failed),
         }
         // The write succeeds whatever happened. Without an answer from the bus the kernel returns at once, and would
         // give old scratchpads for new ones.
         let took = begun.elapsed();
-        let was_made = took >= longest || took >= shortest_wait(open).await;
+        let was_made = took >= longest || took >= self.shortest_wait(open).await;
         if was_made && self.bulk_state().await == Some(1) {
             Triggered::At(time)
         } else {
@@ -188,16 +197,23 @@ impl W1Bus {
     }
 
     /// What the kernel says of the conversion of all chips: -1 it is running, 1 not all are read, 0 there is none.
-    async fn bulk_state(&self) -> Option<i8> {
+    async fn bulk_state(&mut self) -> Option<i8> {
         let file = self.folder.join("therm_bulk_read");
-        let read = tokio::task::spawn_blocking(move || read_attribute(&file));
-        let read = tokio::time::timeout(TRIGGER_SLACK, read).await;
-        read.ok()?.ok()?.ok()?.trim().parse().ok()
+        let read = self.calls.call(TRIGGER_SLACK, move || read_attribute(&file)).await;
+        read.ok()?.ok()?.trim().parse().ok()
+    }
+
+    /// How long the kernel waits at least, asked anew: somebody may have changed it.
+    async fn shortest_wait(&mut self, open: &[Open<'_>]) -> Duration {
+        let folders: Vec<PathBuf> =
+            open.iter().map(|open| open.placed.chip.folder.clone()).collect();
+        let ask = move || folders.iter().filter_map(|folder| conversion_time(folder)).max();
+        self.calls.call(TRIGGER_SLACK, ask).await.ok().flatten().unwrap_or_default()
     }
 
     /// Waits while a conversion is running that somebody else began: meanwhile all reads are empty. Gives whether
     /// results of it may wait to be read.
-    async fn settle(&self) -> bool {
+    async fn settle(&mut self) -> bool {
         let until = Instant::now() + LONGEST_CONVERSION + TRIGGER_SLACK;
         loop {
             match self.bulk_state().await {
@@ -209,9 +225,8 @@ impl W1Bus {
 
     /// A conversion of each chip's own, and again for those that failed, as long as there is time.
     async fn read_each(
-        &self,
+        &mut self,
         mut open: Vec<Open<'_>>,
-        bystanders: &mut [Chip],
         until: Instant,
         clock: &Clock,
         batch: &mut Batch,
@@ -222,7 +237,7 @@ impl W1Bus {
             if self.settle().await {
                 // Results wait that nobody has read: of which chips is not told, so each is read for nothing.
                 let own = open.iter_mut().map(|open| &mut open.placed.chip);
-                drain(own.chain(&mut *bystanders)).await;
+                drain(own.chain(self.bystanders.values_mut())).await;
             }
             let (mut again, mut stuck) = (Vec::new(), 0);
             for mut open in open {
@@ -273,7 +288,7 @@ impl Open<'_> {
         if *stuck >= STUCK {
             return Err(FaultReason::Timeout);
         }
-        let hung_before = self.placed.chip.is_held();
+        let hung_before = self.placed.chip.hangs();
         let read = self.placed.chip.read().await;
         match read {
             Err(FaultReason::Timeout) if hung_before => {}
@@ -361,11 +376,4 @@ fn lose(open: Vec<Open<'_>>, reason: FaultReason, clock: &Clock, batch: &mut Bat
 
 fn longest_conversion(open: &[Open<'_>]) -> Duration {
     open.iter().map(|open| open.placed.chip.conversion).max().unwrap_or(LONGEST_CONVERSION)
-}
-
-/// How long the kernel waits at least, asked anew: somebody may have changed it.
-async fn shortest_wait(open: &[Open<'_>]) -> Duration {
-    let folders: Vec<PathBuf> = open.iter().map(|open| open.placed.chip.folder.clone()).collect();
-    let ask = move || folders.iter().filter_map(|folder| conversion_time(folder)).max();
-    tokio::task::spawn_blocking(ask).await.ok().flatten().unwrap_or_default()
 }

@@ -4,11 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use super::Track;
 use crate::reading::FaultReason;
 use crate::sensor::RomId;
+use crate::sensor::blocking::{Blocking, Hangs};
 
 /// Conversion time at 12 bit, the longest of a DS18B20 (data sheet, "AC Electrical Characteristics").
 pub(super) const LONGEST_CONVERSION: Duration = Duration::from_millis(750);
@@ -57,8 +56,7 @@ pub struct Chip {
     pub(super) folder: PathBuf,
     /// What its readings have told of it.
     pub track: Track,
-    /// A read that passed its deadline and is still held by the kernel: no second one is begun beside it.
-    overdue: Option<JoinHandle<io::Result<String>>>,
+    calls: Blocking,
     /// How long the kernel lets a conversion take.
     pub(super) conversion: Duration,
     /// The resolution that it had after it was set up, where it was set.
@@ -83,7 +81,7 @@ impl Chip {
             rom_id,
             folder: w1_root.join(rom_id.to_string()),
             track: Track::new(rom_id.family()),
-            overdue: None,
+            calls: Blocking::default(),
             conversion: LONGEST_CONVERSION,
             set_up_with: None,
             reads: Reads::default(),
@@ -91,19 +89,11 @@ impl Chip {
     }
 
     /// Reads `w1_slave`: a scratchpad after a conversion, or without one when one of the whole bus waits to be read.
-    /// Opening and reading blocks, so it is done off the async workers.
     pub async fn read(&mut self) -> Result<String, FaultReason> {
-        if self.is_held() {
-            return Err(FaultReason::Timeout);
-        }
         let file = self.folder.join("w1_slave");
-        let mut read = tokio::task::spawn_blocking(move || read_attribute(&file));
-        let Ok(done) = tokio::time::timeout(self.conversion + READ_SLACK, &mut read).await else {
-            self.overdue = Some(read);
-            return Err(FaultReason::Timeout);
-        };
-        self.overdue = None;
-        done.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(|error| {
+        let deadline = self.conversion + READ_SLACK;
+        let read = self.calls.call(deadline, move || read_attribute(&file)).await;
+        read.map_err(|Hangs| FaultReason::Timeout)?.map_err(|error| {
             let reason = fault_of(&error);
             if reason == FaultReason::IoError {
                 tracing::debug!(id = %self.rom_id, "The kernel cannot read the chip: {error}.");
@@ -113,8 +103,8 @@ impl Chip {
     }
 
     /// Whether a read that did not end in time still hangs.
-    pub(super) fn is_held(&self) -> bool {
-        self.overdue.as_ref().is_some_and(|read| !read.is_finished())
+    pub(super) fn hangs(&self) -> bool {
+        self.calls.hangs()
     }
 
     /// Whether a command to the whole bus reaches the chip. A DS28EA00 obeys it too, but the kernel does not keep book of
@@ -124,17 +114,17 @@ impl Chip {
     }
 
     /// Sets the chip up and asks for its conversion time. What cannot be set is logged.
-    pub(super) async fn set_up(&mut self, settings: ChipSettings) {
+    pub(super) async fn set_up(&mut self, settings: ChipSettings) -> Result<(), Hangs> {
         let folder = self.folder.clone();
         let id = self.rom_id;
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.calls.call(LONGEST_CONVERSION + READ_SLACK, move || {
             let bits = apply(&folder, id, settings);
             (bits, conversion_time(&folder))
         });
-        let done = tokio::time::timeout(LONGEST_CONVERSION + READ_SLACK, done).await;
-        let (bits, conversion) = done.ok().and_then(Result::ok).unwrap_or_default();
+        let (bits, conversion) = done.await?;
         self.set_up_with = bits;
         self.conversion = conversion.unwrap_or(LONGEST_CONVERSION);
+        Ok(())
     }
 
     /// Whether its bytes show another resolution than it was set up with: it has lost power since.

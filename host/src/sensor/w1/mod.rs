@@ -24,6 +24,7 @@ pub use scan::{scan, toml_block};
 pub use survey::{Look, Survey};
 pub use track::{Track, Verdict};
 
+use super::blocking::Blocking;
 use super::sampling::Onward;
 use super::{RomId, Sampling, Schedule};
 use crate::reading::{Observed, Sighting};
@@ -59,6 +60,7 @@ pub struct W1 {
     /// Every bus that was seen; `None` while it is measuring.
     buses: BTreeMap<PathBuf, Option<W1Bus>>,
     strangers: BTreeMap<RomId, Presence>,
+    calls: Blocking,
 }
 
 #[derive(Debug)]
@@ -171,6 +173,7 @@ impl W1 {
             sensors,
             buses: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            calls: Blocking::default(),
         };
         w1.bind_any(&scan(root).unwrap_or_default());
         w1
@@ -181,16 +184,11 @@ impl W1 {
         self.sensors.iter().filter_map(|slot| Some((slot.sensor.series, slot.id()?)))
     }
 
-    async fn look(&self) -> BTreeMap<RomId, PathBuf> {
+    async fn look(&mut self) -> BTreeMap<RomId, PathBuf> {
         let root = self.root.clone();
-        let scan = tokio::task::spawn_blocking(move || scan(&root));
+        let found = self.calls.call(SCAN_DEADLINE, move || scan(&root)).await;
         // A folder that cannot be listed has no chips.
-        tokio::time::timeout(SCAN_DEADLINE, scan)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .and_then(Result::ok)
-            .unwrap_or_default()
+        found.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     fn is_own(&self, id: RomId) -> bool {
@@ -311,7 +309,7 @@ impl W1 {
 
     fn turn(
         &mut self,
-        bus: W1Bus,
+        mut bus: W1Bus,
         positions: Vec<usize>,
         seen: &BTreeMap<RomId, PathBuf>,
         at: Instant,
@@ -332,15 +330,10 @@ impl W1 {
             }
         }
         let is_in_turn = |id: RomId| chips.iter().any(|placed| placed.chip.rom_id == id);
-        let bystanders = seen
-            .iter()
-            .filter(|(id, folder)| *folder == bus.folder() && !is_in_turn(**id))
-            .map(|(id, _)| Chip::new(&self.root, *id))
-            .collect();
-        (
-            BusTurn { bus: Some(bus), chips, bystanders, absent: Vec::new(), until: at + shortest },
-            slots,
-        )
+        let folder = bus.folder().to_path_buf();
+        let others = seen.iter().filter(|(id, bus)| **bus == folder && !is_in_turn(**id));
+        bus.set_bystanders(&self.root, others.map(|(id, _)| *id));
+        (BusTurn { bus: Some(bus), chips, absent: Vec::new(), until: at + shortest }, slots)
     }
 
     fn series_of(&self, positions: &[usize]) -> Vec<u32> {
