@@ -469,10 +469,10 @@ async fn the_hour_itself() {
     let bus = kernel.add_bus();
     let settings = ChipSettings {
         resolution: Some(9),
-        conversion_time: Some(ConversionTime::Fixed(Duration::from_millis(10))),
+        conversion_time: Some(ConversionTime::Fixed(Duration::from_millis(2))),
     };
     let quick = |celsius: f64| {
-        Chip::genuine(celsius).real_conversion(Duration::from_millis(5)).resolution(9).seed(0)
+        Chip::genuine(celsius).real_conversion(Duration::from_millis(1)).resolution(9).seed(0)
     };
     let chips: Vec<Sensor> =
         (0..SENSORS).map(|n| kernel.plug(bus, &id(0, n), quick(n as f64))).collect();

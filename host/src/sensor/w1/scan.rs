@@ -11,7 +11,8 @@ const MOST: usize = 1_024;
 
 /// Every thermometer, with the folder of its bus.
 ///
-/// In sysfs a chip's folder is a link into that of its bus master. Trees without such links count as one bus.
+/// In sysfs a chip's folder is a link into that of its bus master, which is all that is looked at: this is done in each
+/// cycle. Trees without such links count as one bus.
 pub fn scan(w1_root: &Path) -> io::Result<BTreeMap<RomId, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(w1_root)?.take(MOST) {
@@ -19,11 +20,9 @@ pub fn scan(w1_root: &Path) -> io::Result<BTreeMap<RomId, PathBuf>> {
         let Some(rom_id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // One that vanishes meanwhile is not there.
-        let Ok(real) = std::fs::canonicalize(entry.path()) else { continue };
-        if let Some(bus) = real.parent() {
-            found.insert(rom_id, bus.to_path_buf());
-        }
+        let link = std::fs::read_link(entry.path()).ok();
+        let bus = link.as_deref().and_then(Path::parent).map(|bus| w1_root.join(bus));
+        found.insert(rom_id, bus.unwrap_or_else(|| w1_root.to_path_buf()));
     }
     Ok(found)
 }
