@@ -1,5 +1,6 @@
 //! Where readings come from: drivers, and the tasks that sample them.
 
+mod attributes;
 pub mod recording;
 mod replay;
 mod rom_id;
@@ -10,6 +11,7 @@ mod simulated;
 mod system;
 pub mod w1;
 
+pub use attributes::{AttributeDevice, Channel, Class};
 pub use replay::Replay;
 pub use rom_id::{RomId, RomIdError};
 pub use sampling::{Driver, Sampled, Sampling, sample};
