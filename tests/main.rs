@@ -15,6 +15,7 @@ mod browser;
 mod delivery;
 mod house;
 mod live;
+mod other_sensors;
 mod plain_server;
 mod plugin_docs;
 mod recordings;
