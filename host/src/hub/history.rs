@@ -78,13 +78,12 @@ impl Sensor {
     pub(super) fn describe(&mut self, told: ConnectSensor) {
         self.id = told.id;
         let quantity = told.quantity.as_deref().map_or(Some(Quantity::Temperature), known);
-        self.measures(quantity, Some(&told.unit).filter(|unit| !unit.is_empty()));
+        self.measures(quantity, Some(&*told.unit).filter(|unit| !unit.is_empty()));
     }
 
-    fn measures(&mut self, quantity: Option<Quantity>, unit: Option<&String>) {
+    fn measures(&mut self, quantity: Option<Quantity>, unit: Option<&str>) {
         self.quantity = quantity.filter(|q| *q != Quantity::Temperature).map(Quantity::as_str);
-        let usual = quantity.map_or("", Quantity::unit);
-        self.unit = unit.map_or_else(|| usual.to_owned(), String::clone);
+        self.unit = unit.or(quantity.map(Quantity::unit)).unwrap_or_default().to_owned();
     }
 
     /// Keeps a reading or a fault; other messages are none of a sensor's.
@@ -93,8 +92,7 @@ impl Sensor {
             Body::Measured(measured) => {
                 let Measured { quantity, time, value, unit, quality, doubt, clock, .. } = measured;
                 if self.unit.is_empty() {
-                    let unit = unit.as_deref().map(str::to_owned);
-                    self.measures(known(quantity), unit.as_ref());
+                    self.measures(known(quantity), unit.as_deref());
                 }
                 let qualities = [Quality::Good, Quality::Uncertain].map(Quality::as_str);
                 let known = qualities.into_iter().find(|known| *known == &**quality);
