@@ -77,6 +77,81 @@ fn a_person_sees_values_faults_and_alarms() {
 }
 
 #[test]
+fn a_person_sees_other_quantities_doubts_and_what_is_not_in_the_pipeline() {
+    use tokio_tungstenite::tungstenite::{Message, connect};
+    if !has_browser() {
+        return;
+    }
+    let mut hub = Running::start(weir(&["hub", "--listen", "127.0.0.1:0"]));
+    let address = hub.dashboard();
+    let (mut socket, _) = connect(format!("ws://{address}/uplink")).unwrap();
+    let mut send = |message: Value| socket.send(Message::text(message.to_string())).unwrap();
+    let now = weir::reading::Timestamp::now();
+    let at = |secs: i64| now.shifted(secs * 1_000_000_000).to_string();
+    send(
+        json!({"type": "connect", "device": "greenhouse", "stream": "00000000-0000-0000-0000-000000000001",
+                "sensors": [{"sensor": "air", "id": "iio:bme280/humidityrelative", "quantity": "humidity", "unit": "percent"},
+                            {"sensor": "soil", "id": PROBE, "unit": "celsius"}]}),
+    );
+    for second in 0..60_i32 {
+        let time = at(i64::from(second) - 60);
+        let wave = f64::from(second) / 10.0;
+        send(
+            json!({"type": "humidity", "sensor": "air", "time": time, "value": 61.25 + wave.sin(), "unit": "percent"}),
+        );
+        send(
+            json!({"type": "pressure", "sensor": "weather", "time": time, "value": 1013.25 + wave.cos(), "unit": "hectopascal"}),
+        );
+        send(
+            json!({"type": "temperature", "sensor": "soil", "time": time, "value": 85.0, "quality": "uncertain",
+                    "doubt": "power-on-value"}),
+        );
+    }
+    send(
+        json!({"type": "alarm", "alarm": "too-damp", "sensor": "air", "condition": "above", "state": "active",
+                "severity": "warning", "value": 90.04, "limit": 85.0, "time": at(-10)}),
+    );
+    for id in ["28-01131bcd22a1", "28-3c01f0965a74"] {
+        send(json!({"type": "sensor", "id": id, "state": "found", "time": at(-5)}));
+    }
+    let browser = Browser::start();
+    browser.open(&format!("http://{address}/"));
+    let card = |sensor: &str, part: &str| format!("text('[data-sensor=\"{sensor}\"] {part}')");
+    browser.wait(&card("air", ".value"), |text| text.ends_with('%') && text.starts_with("60."));
+    browser.wait(&card("weather", ".unit"), |text| text == "hPa");
+    browser.wait(&card("soil", ".quality"), |text| text == "uncertain");
+    browser.wait(&card("soil", ".doubt"), |text| text.contains("before its first measurement"));
+    browser.wait(&card("air", ".doubt"), str::is_empty);
+    browser.wait("text('li.alarm .what')", |text| text == "90.0 % (alarm above 85.0 %)");
+    browser.wait("text('.strangers h3')", |text| text == "Not in the pipeline");
+    browser.wait("text('.stranger .block')", |text| {
+        text == "[[sensor]]\nname = \"28-01131bcd22a1\"\ndriver = \"ds18b20\"\nid = \"28-01131bcd22a1\""
+    });
+    browser.wait("String(weir.charts)", |charts| charts == "3");
+    browser.picture("greenhouse");
+    browser.click(".stranger button");
+    browser.wait("text('.stranger button')", |text| text == "Copied");
+    send(json!({"type": "sensor", "id": "28-01131bcd22a1", "state": "gone", "time": at(0)}));
+    browser.wait("String(document.querySelectorAll('.stranger').length)", |count| count == "1");
+
+    // The clock is not set yet, and then it is: what the page has moves, and the note goes.
+    let unset = |kind: &str, value: f64| json!({"type": kind, "sensor": "air", "time": "2024-01-01T00:00:00Z", "value": value, "clock": "unsynchronized"});
+    let hidden = "String(document.querySelector('.unset').hidden)";
+    browser.wait(hidden, |hidden| hidden == "true");
+    send(unset("humidity", 55.5));
+    browser.wait(hidden, |hidden| hidden == "false");
+    browser.wait(&card("air", ".age"), |text| text.starts_with("at 1 Jan"));
+    browser.picture("clock-not-set");
+    let set: weir::reading::Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
+    let step_secs = now.since(set).as_secs_f64();
+    send(json!({"type": "clock", "time": at(0), "synchronized": true, "step_secs": step_secs}));
+    browser.wait(hidden, |hidden| hidden == "true");
+    browser.wait(&card("air", ".age"), |text| text.ends_with(" s ago"));
+    browser.wait(&card("air", ".value"), |text| text.starts_with("55.5"));
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[test]
 fn a_hostile_name_is_text_and_not_markup() {
     use tokio_tungstenite::tungstenite::{Message, connect};
     if !has_browser() {
@@ -88,7 +163,9 @@ fn a_hostile_name_is_text_and_not_markup() {
     let (mut socket, _) = connect(format!("ws://{address}/uplink")).unwrap();
     for message in [
         json!({"type": "connect", "device": evil, "sensors": [{"sensor": evil, "unit": evil}]}),
-        json!({"type": "temperature", "sensor": evil, "time": "2026-01-01T00:00:00.000Z", "value": 1.5, "quality": "uncertain"}),
+        json!({"type": "temperature", "sensor": evil, "time": "2026-01-01T00:00:00.000Z", "value": 1.5, "quality": "uncertain",
+               "doubt": evil}),
+        json!({"type": "sensor", "id": evil, "state": "found", "time": "2026-01-01T00:00:00.000Z"}),
         json!({"type": "fault", "sensor": evil, "time": "2026-01-01T00:00:01.000Z", "reason": evil}),
         json!({"type": "alarm", "alarm": evil, "sensor": evil, "condition": evil, "state": "active",
                "severity": "warning", "time": "2026-01-01T00:00:01.000Z"}),
@@ -99,6 +176,7 @@ fn a_hostile_name_is_text_and_not_markup() {
     browser.open(&format!("http://{address}/"));
     browser.wait("text('li.alarm')", |text| text.contains("<img"));
     browser.wait("text('article.sensor .faults')", |text| text.contains("<img"));
+    browser.wait("text('.stranger .block')", |text| text.contains("<img"));
     assert_eq!(browser.script("return document.querySelectorAll('img').length"), 0);
     assert_ne!(browser.script("return document.title"), "owned");
     assert_eq!(browser.console(), Vec::<String>::new());
@@ -170,6 +248,14 @@ impl Browser {
 
     fn open(&self, url: &str) {
         self.ask("POST", "/url", &json!({ "url": url }));
+    }
+
+    /// As a person does it: a click by a script may not copy.
+    fn click(&self, selector: &str) {
+        let found =
+            self.ask("POST", "/element", &json!({"using": "css selector", "value": selector}));
+        let element = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        self.ask("POST", &format!("/element/{element}/click"), &json!({}));
     }
 
     fn script(&self, script: &str) -> Value {

@@ -59,8 +59,15 @@ fn a_healthy_bus_is_told_to_be_well() {
     // What was measured with is as before.
     let conv_time = kernel.w1_root().join(IDS[0]).join("conv_time");
     assert_eq!(std::fs::read_to_string(conv_time).unwrap(), "95\n");
+    kernel.put("sys/class/hwmon/hwmon0/name", "cpu_thermal\n");
+    kernel.put("sys/class/hwmon/hwmon0/temp1_input", "48312\n");
     let (_, text) = sensors(&kernel, &["--toml"]);
     assert_eq!(text.matches("driver = \"ds18b20\"").count(), 3, "{text}");
+    check(&text, &["driver = \"hwmon\"\ndevice = \"cpu_thermal\"\nchannel = \"temp1\""]);
+    check(&sensors(&kernel, &[]).1, &["hwmon:cpu_thermal/temp1", "48.312 celsius"]);
+    let (_, json) = sensors(&kernel, &["--json"]);
+    assert_eq!(json.lines().count(), 4, "{json}");
+    check(&json, &[r#""sensor":"hwmon:cpu_thermal/temp1""#, r#""value":48.312"#]);
     assert_eq!(chips.iter().map(Sensor::eeprom_writes).sum::<u64>(), 0);
 }
 

@@ -41,6 +41,7 @@ fn room(path: &Path) -> String {
 fn each_thing_is_named_in_its_own_rooms_only() {
     for (word, rooms) in [
         ("sys/bus/", &["sensor"][..]),
+        ("sys/class/", &["sensor"]),
         ("w1_slave\"", &["sensor"]),
         ("adjtimex", &["clock"]),
         ("rppal::", &["output"]),

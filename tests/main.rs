@@ -19,6 +19,7 @@ mod doctor;
 mod driver;
 mod house;
 mod live;
+mod other_sensors;
 mod plain_server;
 mod plugin_docs;
 mod recordings;

@@ -12,10 +12,10 @@ use clap::Args;
 use super::system::System;
 use super::{Failure, block_on, parse_duration, say};
 use crate::clock::Clock;
-use crate::reading::{Batch, Quantity, Series};
+use crate::reading::{Batch, Quantity, Series, Timestamp};
 use crate::sensor::doctor::{Facts, Measuring, facts, findings};
 use crate::sensor::w1::{Look, Survey, save_to_eeprom, scan, set_resolution, toml_block};
-use crate::sensor::{RomId, SystemPaths};
+use crate::sensor::{Found, RomId, SystemPaths, read_all};
 use crate::uplink::Scribe;
 use crate::uplink::wire::Message;
 
@@ -66,20 +66,24 @@ impl Sensors {
         let measuring = if self.measure { Measuring::Yes } else { Measuring::No };
         let doctor = Doctor { system, id: self.id, clock: Clock::start(), measuring };
         if self.toml {
-            let blocks: Vec<String> = doctor.seen().into_keys().map(toml_block).collect();
+            let others = doctor.others();
+            let others = others.iter().map(Found::toml_block);
+            let blocks: Vec<String> =
+                doctor.seen().into_keys().map(toml_block).chain(others).collect();
             return Ok(say(blocks.join("\n\n"))?);
         }
         if self.watch {
             return block_on(watch::watch(doctor, self.interval, self.reads))?;
         }
         let (looks, facts) = block_on(doctor.examine(self.reads.unwrap_or(1)))?;
+        let others = doctor.others();
         if self.json {
-            return print_json(&looks);
+            return print_json(&looks, &others, doctor.clock.now());
         }
-        for line in report::report(&facts, &looks) {
+        for line in report::report(&facts, &looks).into_iter().chain(report::others(&others)) {
             say(line)?;
         }
-        if !looks.is_empty() {
+        if !looks.is_empty() || !others.is_empty() {
             say(
                 "\n`weir sensors --toml` prints the tables that take them into a pipeline file.\n",
             )?;
@@ -108,6 +112,11 @@ impl Doctor {
         let mut seen = scan(&self.system.w1).unwrap_or_default();
         seen.retain(|id, _| self.id.is_none_or(|only| only == *id));
         seen
+    }
+
+    /// What there is beside 1-Wire thermometers. Blocks while the kernel talks to the chips.
+    fn others(&self) -> Vec<Found> {
+        if self.id.is_some() { Vec::new() } else { read_all(&self.system.root) }
     }
 
     /// What the system shows. Blocks while the kernel asks each chip.
@@ -149,21 +158,23 @@ fn set_up(
     Ok(())
 }
 
-fn print_json(looks: &BTreeMap<RomId, Look>) -> Result<(), Failure> {
-    let series: Vec<Series> = looks
-        .keys()
-        .map(|id| Series {
-            sensor: id.to_string().into(),
-            id: Some(id.to_string().into()),
-            quantity: Quantity::Temperature,
-            interval: None,
-        })
-        .collect();
-    let scribe = Scribe::offline(series.into());
-    for (look, seq) in looks.values().zip(1..) {
+fn print_json(
+    looks: &BTreeMap<RomId, Look>,
+    others: &[Found],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let looks = looks
+        .iter()
+        .map(|(id, look)| (id.to_string(), Quantity::Temperature, look.time, look.measurement));
+    let others = others
+        .iter()
+        .map(|found| (found.address(), found.channel.quantity(), now, found.measurement));
+    for ((address, quantity, time, measurement), seq) in looks.chain(others).zip(1..) {
+        let (sensor, id) = (address.as_str().into(), Some(address.as_str().into()));
+        let series = Series { sensor, id, quantity, interval: None };
+        let scribe = Scribe::offline([series].into());
         let mut batch = Batch::default();
-        let series = u32::try_from(seq - 1).unwrap_or_default();
-        batch.put(series, look.time, look.measurement);
+        batch.put(0, time, measurement);
         let body = match batch.readings.iter().next() {
             Some(reading) => Some(scribe.reading(&reading, batch.doubt(&reading))),
             None => batch.faults.first().map(|fault| scribe.fault(fault)),

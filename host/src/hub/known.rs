@@ -1,23 +1,19 @@
 //! What the hub knows of one device: who it is, what it sent lately, which alarms are active. Bounded.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use uuid::Uuid;
 
+use super::alarms::Alarms;
+use super::history::Sensor;
+use super::moment::{ClockStep, Moment, is_unset, print};
 use super::streams::{STREAMS, Streams};
-use crate::reading::{Quality, Timestamp};
-use crate::uplink::wire::{Body, Measured};
+use crate::reading::Timestamp;
+use crate::uplink::wire::{Body, Connect, Measured, UNSYNCHRONIZED};
 
-/// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
-const RECENT: usize = 1_800;
 /// Most sensors of a device.
 pub(super) const SENSORS: usize = 256;
-/// Most entries of all devices together, about 30 MB. At this bound a sensor gives its oldest entry for a new one.
-const HISTORY: usize = 500_000;
-/// Most alarms of a device; cleared ones give way first.
-const ALARMS: usize = 256;
+/// Most sensors that a device found beside those of its pipeline: on a bad cable ids appear that nobody has.
+const FOUND: usize = 64;
 /// Longest name of a device, a sensor or an alarm, in characters.
 pub(super) const LONGEST_NAME: usize = 64;
 /// Most devices.
@@ -38,6 +34,17 @@ pub(super) enum Refused {
     NotConnected,
 }
 
+/// What pages have to be told of a change, beside the message itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tell {
+    /// The message says it all.
+    Message,
+    /// How the device is.
+    Device,
+    /// The device with all of its history: what was told before has changed.
+    Everything,
+}
+
 /// One device.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Device {
@@ -47,14 +54,26 @@ pub(super) struct Device {
     pub(super) version: String,
     pub(super) behind: Behind,
     pub(super) lost: u64,
+    /// Whether its times are by a clock that was not set, as its latest message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<&'static str>,
     pub(super) sensors: Vec<Sensor>,
-    pub(super) alarms: Vec<Alarm>,
+    found: Vec<Found>,
+    pub(super) alarms: Alarms,
     #[serde(skip)]
     pub(super) connections: u32,
     #[serde(skip)]
     pub(super) streams: Streams,
     #[serde(skip)]
     pub(super) counts: Counts,
+}
+
+/// A sensor that is there and not in the device's pipeline.
+#[derive(Clone, Debug, Serialize)]
+struct Found {
+    id: Box<str>,
+    #[serde(serialize_with = "print")]
+    since: Moment,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -70,50 +89,6 @@ pub(super) struct Counts {
     pub(super) repeated: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Sensor {
-    pub(super) sensor: String,
-    pub(super) id: Option<String>,
-    pub(super) unit: String,
-    #[serde(skip_serializing_if = "VecDeque::is_empty")]
-    pub(super) recent: VecDeque<Entry>,
-}
-
-/// A reading or a fault.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Entry {
-    #[serde(serialize_with = "print")]
-    pub(super) time: Timestamp,
-    #[serde(flatten)]
-    what: What,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-enum What {
-    Reading { value: f64, quality: &'static str },
-    Fault { fault: Box<str> },
-}
-
-fn print<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Alarm {
-    alarm: Arc<str>,
-    pub(super) sensor: Arc<str>,
-    condition: Box<str>,
-    pub(super) state: Box<str>,
-    severity: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<f64>,
-    time: Box<str>,
-    since: Box<str>,
-}
-
 impl Device {
     pub(super) fn new(device: String) -> Self {
         Device {
@@ -123,8 +98,10 @@ impl Device {
             version: String::new(),
             behind: Behind::default(),
             lost: 0,
+            clock: None,
             sensors: Vec::new(),
-            alarms: Vec::new(),
+            found: Vec::new(),
+            alarms: Alarms::default(),
             connections: 0,
             streams: Streams::default(),
             counts: Counts::default(),
@@ -132,44 +109,51 @@ impl Device {
     }
 
     pub(super) fn without_recent(&self) -> Device {
-        let sensors = self.sensors.iter().map(|sensor| Sensor {
-            recent: VecDeque::new(),
-            sensor: sensor.sensor.clone(),
-            id: sensor.id.clone(),
-            unit: sensor.unit.clone(),
-        });
-        Device { sensors: sensors.collect(), ..self.shallow() }
-    }
-
-    fn shallow(&self) -> Device {
         Device {
             device: self.device.clone(),
             changed: self.changed.clone(),
             version: self.version.clone(),
             behind: self.behind.clone(),
-            sensors: Vec::new(),
+            sensors: self.sensors.iter().map(Sensor::without_recent).collect(),
+            found: self.found.clone(),
             alarms: self.alarms.clone(),
             streams: Streams::default(),
             ..*self
         }
     }
 
-    /// A connection with this stream begins. With a new one the device's alerts began anew, so what was active before is
-    /// over.
-    pub(super) fn follow(&mut self, stream: Option<Uuid>) -> Result<(), Refused> {
-        if !self.streams.follow(stream)? {
-            return Ok(());
+    /// A connection begins.
+    pub(super) fn connect(&mut self, connect: Connect) -> Result<(), Refused> {
+        self.follow(connect.stream)?;
+        self.version = connect.version.chars().take(LONGEST_NAME).collect();
+        for mut told in connect.sensors {
+            told.id = told.id.filter(|id| is_name(id));
+            told.unit = told.unit.chars().take(LONGEST_NAME).collect();
+            if let Some(id) = &told.id {
+                self.found.retain(|found| *found.id != **id);
+            }
+            self.sensor(&told.sensor)?.describe(told);
         }
-        let now: Box<str> = Timestamp::now().to_string().into();
-        for alarm in self.alarms.iter_mut().filter(|alarm| &*alarm.state == "active") {
-            alarm.state = "cleared".into();
-            alarm.since = now.clone();
-            alarm.time = now.clone();
-        }
+        self.connections += 1;
+        self.connected = true;
+        self.changed = Timestamp::now().to_string();
         Ok(())
     }
 
-    pub(super) fn sensor(&mut self, name: &str) -> Result<&mut Sensor, Refused> {
+    /// With a new stream the device's process began anew: what was active before is over, what waited for its clock waits
+    /// no more, and what it finds it will tell again.
+    fn follow(&mut self, stream: Option<Uuid>) -> Result<(), Refused> {
+        if !self.streams.follow(stream)? {
+            return Ok(());
+        }
+        self.alarms.end(Timestamp::now());
+        self.sensors.iter_mut().for_each(Sensor::leave);
+        self.found.clear();
+        self.clock = None;
+        Ok(())
+    }
+
+    fn sensor(&mut self, name: &str) -> Result<&mut Sensor, Refused> {
         let position = match self.sensors.iter().position(|known| known.sensor == name) {
             Some(position) => position,
             None => {
@@ -177,94 +161,79 @@ impl Device {
                 if self.sensors.len() >= SENSORS {
                     return Err(Refused::TooManySensors);
                 }
-                let recent = VecDeque::new();
-                self.sensors.push(Sensor {
-                    sensor: name.to_owned(),
-                    id: None,
-                    unit: "celsius".to_owned(),
-                    recent,
-                });
+                self.sensors.push(Sensor::new(name));
                 self.sensors.len() - 1
             }
         };
         self.sensors.get_mut(position).ok_or(Refused::TooManySensors)
     }
 
-    pub(super) fn take(&mut self, body: &Body, entries: &mut usize) -> Result<(), Refused> {
+    /// Takes a message. `entries` counts those of all devices. Gives what pages have to be told.
+    pub(super) fn take(
+        &mut self,
+        body: &Body,
+        stream: Option<Uuid>,
+        entries: &mut usize,
+    ) -> Result<Tell, Refused> {
         match body {
-            Body::Measured(Measured { sensor, time, value, quality, .. }) => {
+            Body::Measured(Measured { sensor, clock, .. }) => {
                 self.counts.readings += 1;
-                let known = [Quality::Good, Quality::Uncertain].map(Quality::as_str);
-                let quality =
-                    known.into_iter().find(|known| *known == &**quality).unwrap_or("uncertain");
-                let what = What::Reading { value: *value, quality };
-                self.sensor(sensor)?.keep(time, what, entries);
+                self.hear_clock(clock.as_deref());
+                self.sensor(sensor)?.take(body, entries);
             }
-            Body::Fault { sensor, time, reason, .. } => {
+            Body::Fault { sensor, clock, .. } => {
                 self.counts.faults += 1;
-                self.sensor(sensor)?.keep(time, What::Fault { fault: reason.clone() }, entries);
+                self.hear_clock(clock.as_deref());
+                self.sensor(sensor)?.take(body, entries);
             }
-            Body::Alarm { .. } => self.take_alarm(body)?,
+            Body::Alarm { alarm, clock, .. } => {
+                check_name("an alarm's name", alarm)?;
+                self.hear_clock(clock.as_deref());
+                self.alarms.take(body);
+            }
+            Body::Sensor { id, state, time } => return Ok(self.sight(id, state, time)),
+            Body::Clock { synchronized, step_secs, .. } => {
+                return Ok(self.correct(ClockStep::new(*step_secs, *synchronized)));
+            }
+            Body::Dropped { from, to, .. } => {
+                let lost = self.streams.declare_lost(stream, *from, *to);
+                self.lost = self.lost.saturating_add(lost);
+                return Ok(if lost > 0 { Tell::Device } else { Tell::Message });
+            }
             Body::Health { queued, .. } => self.behind.queued = *queued,
-            Body::Sensor { .. } | Body::Clock { .. } => {}
-            Body::Dropped { .. } | Body::Result { .. } => {}
+            Body::Result { .. } => {}
         }
-        Ok(())
+        Ok(Tell::Message)
     }
 
-    fn take_alarm(&mut self, body: &Body) -> Result<(), Refused> {
-        let Body::Alarm { alarm, sensor, condition, state, severity, value, limit, time, .. } =
-            body
-        else {
-            return Ok(());
-        };
-        check_name("an alarm's name", alarm)?;
-        let mut taken = Alarm {
-            alarm: alarm.clone(),
-            sensor: sensor.clone(),
-            condition: condition.clone(),
-            state: state.clone(),
-            severity: severity.clone(),
-            value: *value,
-            limit: *limit,
-            time: time.clone(),
-            since: time.clone(),
-        };
-        let same = |known: &Alarm| {
-            (&known.alarm, &known.sensor, &known.condition)
-                == (&taken.alarm, &taken.sensor, &taken.condition)
-        };
-        if let Some(position) = self.alarms.iter().position(same)
-            && let Some(known) = self.alarms.get_mut(position)
-        {
-            if known.state == taken.state {
-                // A repeat: it is active since it became so.
-                taken.since = known.since.clone();
-            }
-            *known = taken;
-            return Ok(());
-        }
-        if self.alarms.len() >= ALARMS {
-            let cleared = self.alarms.iter().position(|alarm| &*alarm.state != "active");
-            self.alarms.remove(cleared.unwrap_or(0));
-        }
-        self.alarms.push(taken);
-        Ok(())
+    fn hear_clock(&mut self, clock: Option<&str>) {
+        self.clock = is_unset(clock).then_some(UNSYNCHRONIZED);
     }
-}
 
-impl Sensor {
-    fn keep(&mut self, time: &str, what: What, entries: &mut usize) {
-        // Every message's time was read and printed by us when it came in.
-        let time = time.parse().unwrap_or_default();
-        if self.recent.len() >= RECENT || *entries >= HISTORY {
-            if self.recent.pop_front().is_none() {
-                return;
+    /// A sensor came or went that is not in the pipeline.
+    fn sight(&mut self, id: &str, state: &str, time: &str) -> Tell {
+        self.found.retain(|found| &*found.id != id);
+        if state == "found" {
+            if self.found.len() >= FOUND {
+                self.found.remove(0);
             }
-            *entries -= 1;
+            let since = Moment::of_message(time, self.clock);
+            self.found.push(Found { id: id.into(), since });
         }
-        self.recent.push_back(Entry { time, what });
-        *entries += 1;
+        Tell::Device
+    }
+
+    /// Its clock was set: what was taken by it before is put right.
+    fn correct(&mut self, step: ClockStep) -> Tell {
+        self.clock = (!step.synchronized).then_some(UNSYNCHRONIZED);
+        let mut corrected = self.alarms.correct(step);
+        for sensor in &mut self.sensors {
+            corrected |= sensor.correct(step);
+        }
+        for found in &mut self.found {
+            corrected |= found.since.correct(step);
+        }
+        if corrected { Tell::Everything } else { Tell::Device }
     }
 }
 
@@ -277,54 +246,4 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn alarm(state: &str) -> Body {
-        Body::Alarm {
-            alarm: "warm".into(),
-            sensor: "a".into(),
-            condition: "above".into(),
-            state: state.into(),
-            severity: "critical".into(),
-            value: None,
-            limit: None,
-            time: "2026-01-01T00:00:00.000Z".into(),
-            clock: None,
-        }
-    }
-
-    #[test]
-    fn a_new_stream_ends_the_alarms_of_the_one_before() {
-        let mut device = Device::new("d".to_owned());
-        device.follow(Some(Uuid::from_u128(1))).unwrap();
-        device.take(&alarm("active"), &mut 0).unwrap();
-        device.follow(Some(Uuid::from_u128(1))).unwrap();
-        assert_eq!(&*device.alarms[0].state, "active", "only a connection was lost");
-        device.follow(Some(Uuid::from_u128(2))).unwrap();
-        assert_eq!(&*device.alarms[0].state, "cleared");
-    }
-
-    #[test]
-    fn history_is_bounded_a_sensor_and_in_all() {
-        let mut device = Device::new("d".to_owned());
-        let mut entries = 0;
-        let fault = |sensor: &str| Body::Fault {
-            sensor: sensor.into(),
-            time: "2026-01-01T00:00:00.000Z".into(),
-            reason: "stale".into(),
-            clock: None,
-        };
-        for _ in 0..RECENT + 10 {
-            device.take(&fault("a"), &mut entries).unwrap();
-        }
-        assert_eq!((device.sensors[0].recent.len(), entries), (RECENT, RECENT));
-        entries = HISTORY;
-        device.take(&fault("a"), &mut entries).unwrap();
-        device.take(&fault("b"), &mut entries).unwrap();
-        assert_eq!(
-            (device.sensors[0].recent.len(), device.sensors[1].recent.len(), entries),
-            (RECENT, 0, HISTORY)
-        );
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
 //! The receiver: takes devices' messages, acks them, keeps their recent history, and shows it on a page.
 
+mod alarms;
 mod api;
 mod device;
+mod history;
 mod known;
 mod live;
+mod moment;
 mod page;
 mod receive;
 mod state;

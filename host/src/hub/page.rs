@@ -18,11 +18,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("/page.css", CSS, include_str!("page/page.css")),
     ("/page.js", JAVASCRIPT, include_str!("page/page.js")),
     ("/state.js", JAVASCRIPT, include_str!("page/state.js")),
     ("/chart.js", JAVASCRIPT, include_str!("page/chart.js")),
+    ("/strangers.js", JAVASCRIPT, include_str!("page/strangers.js")),
+    ("/nodes.js", JAVASCRIPT, include_str!("page/nodes.js")),
     ("/words.js", JAVASCRIPT, include_str!("page/words.js")),
     ("/favicon.svg", SVG, include_str!("page/favicon.svg")),
 ];

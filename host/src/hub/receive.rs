@@ -32,13 +32,13 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
     for text in texts {
         let Outline { seq, kind } = serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
         let body = match &*kind {
-            kind if Quantity::ALL.iter().any(|quantity| quantity.as_str() == kind) => {
-                Some(measured(kind, text.get()).map_err(not_of_the_wire)?)
-            }
             "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" => {
                 Some(serde_json::from_str(text.get()).map_err(not_of_the_wire)?)
             }
-            _ => None,
+            kind => match Quantity::ALL.iter().find(|quantity| quantity.as_str() == kind) {
+                Some(quantity) => Some(measured(*quantity, text.get()).map_err(not_of_the_wire)?),
+                None => None,
+            },
         };
         messages.push(Received { seq, body: body.map(checked).transpose()? });
     }
@@ -54,7 +54,7 @@ struct Outline {
 }
 
 /// A plain client sends a value and no more; what it leaves out is filled in, what it sends is taken as it is.
-fn measured(quantity: &str, text: &str) -> Result<Body, serde_json::Error> {
+fn measured(quantity: Quantity, text: &str) -> Result<Body, serde_json::Error> {
     #[derive(Deserialize)]
     struct Plain {
         value: f64,
@@ -66,13 +66,15 @@ fn measured(quantity: &str, text: &str) -> Result<Body, serde_json::Error> {
         clock: Option<Box<str>>,
     }
     let Plain { value, sensor, time, unit, quality, doubt, clock } = serde_json::from_str(text)?;
+    let usual = (quantity != Quantity::Temperature).then(|| quantity.unit().into());
+    let quantity = quantity.as_str();
     Ok(Body::Measured(Measured {
         quantity: quantity.into(),
         // A plain client may name none.
         sensor: sensor.as_deref().unwrap_or(quantity).into(),
         time: time.unwrap_or_else(|| Timestamp::now().to_string().into()),
         value,
-        unit,
+        unit: unit.or(usual),
         quality: quality.unwrap_or_else(|| "good".into()),
         doubt,
         clock,

@@ -7,10 +7,11 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::known::{Alarm, DEVICES, Device, LONGEST_NAME, Refused, SENSORS, check_name, is_name};
+use super::alarms::Alarm;
+use super::known::{DEVICES, Device, Refused, SENSORS, Tell, check_name};
 use super::receive::{Received, retell};
 use crate::reading::Timestamp;
-use crate::uplink::wire::{Body, Connect, to_json};
+use crate::uplink::wire::{Connect, to_json};
 
 /// Most updates that a slow browser may be behind before it is sent everything anew.
 const UPDATES: usize = 1_024;
@@ -32,7 +33,7 @@ struct Known {
 /// A change, as browsers are sent it.
 #[derive(Clone, Debug)]
 pub(super) struct Update {
-    /// `messages` or `device`.
+    /// `messages`, `device`, or `renewed` for a device with all of its history.
     pub(super) kind: &'static str,
     /// JSON.
     pub(super) json: Arc<str>,
@@ -76,16 +77,7 @@ impl Hub {
             .entry(connect.device.clone())
             .or_insert_with(|| Device::new(connect.device.clone()));
         let stream = connect.stream;
-        device.follow(stream)?;
-        device.version = connect.version.chars().take(LONGEST_NAME).collect();
-        for sensor in connect.sensors {
-            let known = device.sensor(&sensor.sensor)?;
-            known.id = sensor.id.filter(|id| is_name(id));
-            known.unit = sensor.unit.chars().take(LONGEST_NAME).collect();
-        }
-        device.connections += 1;
-        device.connected = true;
-        device.changed = Timestamp::now().to_string();
+        device.connect(connect)?;
         self.tell_device(device);
         Ok(device.streams.taken(stream))
     }
@@ -116,19 +108,14 @@ impl Hub {
         let device = devices.get_mut(name).ok_or(Refused::NotConnected)?;
         let somebody_looks = self.updates.receiver_count() > 0;
         let mut new = Vec::new();
-        let mut lost_more = false;
+        let mut tell = Tell::Message;
         for Received { seq, body } in messages {
             if device.streams.has_seen(stream, seq) {
                 device.counts.repeated += 1;
                 continue;
             }
             let Some(body) = body else { continue };
-            if let Body::Dropped { from, to, .. } = body {
-                let lost = device.streams.declare_lost(stream, from, to);
-                device.lost = device.lost.saturating_add(lost);
-                lost_more |= lost > 0;
-            }
-            device.take(&body, entries)?;
+            tell = tell.max(device.take(&body, stream, entries)?);
             if somebody_looks {
                 new.push(retell(seq, body));
             }
@@ -138,8 +125,11 @@ impl Hub {
             let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));
             self.tell("messages", json);
         }
-        if lost_more {
-            self.tell_device(device);
+        match tell {
+            Tell::Message => {}
+            Tell::Device => self.tell_device(device),
+            Tell::Everything if somebody_looks => self.tell("renewed", to_json(device)),
+            Tell::Everything => {}
         }
         Ok(device.streams.taken(stream))
     }
@@ -189,7 +179,7 @@ impl Hub {
         let known = self.known();
         let devices = &known.devices;
         let sensor = devices.get(device)?.sensors.iter().find(|known| known.sensor == sensor)?;
-        let entries = sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.time));
+        let entries = sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.when.time));
         Some(to_json(&entries.collect::<Vec<_>>()))
     }
 
@@ -213,7 +203,7 @@ impl Hub {
                 d.counts.repeated
             }),
             ("weir_device_alarms_active", "gauge", "Alarms that are active.", |d| {
-                d.alarms.iter().filter(|alarm| &*alarm.state == "active").count() as u64
+                d.alarms.iter().filter(|alarm| alarm.is_active()).count() as u64
             }),
         ];
         for (name, kind, help, value) in metrics {

@@ -180,10 +180,19 @@ impl Pipeline {
                 Driver::Ds18b20 { id, interval, .. } => {
                     (id.map(|id| id.to_string().into()), Some(*interval))
                 }
+                Driver::Attribute { class, device, channel, interval } => {
+                    (Some(channel.address(*class, device).into()), Some(*interval))
+                }
                 Driver::Simulated { interval, .. } => (None, Some(*interval)),
                 Driver::Replay { .. } => (None, None),
             };
-            Series { sensor: sensor.name.clone(), id, quantity: Quantity::Temperature, interval }
+            let quantity = match &sensor.driver {
+                Driver::Attribute { channel, .. } => channel.quantity(),
+                Driver::Ds18b20 { .. } | Driver::Simulated { .. } | Driver::Replay { .. } => {
+                    Quantity::Temperature
+                }
+            };
+            Series { sensor: sensor.name.clone(), id, quantity, interval }
         });
         series.collect()
     }

@@ -26,7 +26,7 @@ pub use replay::{Naming, ReplayError, replay};
 
 use crate::plugin::{Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
-use crate::sensor::{RomId, SimulatedSettings};
+use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
 use crate::uplink::Endpoint;
 
 /// A pipeline file that cannot be wrong any more.
@@ -48,7 +48,7 @@ pub struct Pipeline {
     pub dashboard: Option<SocketAddr>,
 }
 
-/// One thermometer.
+/// One sensor.
 #[derive(Debug)]
 pub struct Sensor {
     /// Its name.
@@ -68,6 +68,17 @@ pub enum Driver {
         interval: Duration,
         /// How the chip is set up.
         settings: ChipSettings,
+    },
+    /// A value of a device that the kernel shows by IIO or hwmon.
+    Attribute {
+        /// By which of them.
+        class: Class,
+        /// The device's name, or its folder's.
+        device: String,
+        /// Which of its values.
+        channel: Channel,
+        /// From one reading to the next.
+        interval: Duration,
     },
     /// A simulation.
     Simulated {

@@ -14,19 +14,25 @@ use crate::file;
 use crate::reading::Series;
 use crate::sensor::recording::{self, RecordingError};
 use crate::sensor::w1::{W1, W1Sensor, sample_w1};
-use crate::sensor::{Replay, Sampling, Schedule, Simulated, SimulatedSensors, SystemPaths, sample};
+use crate::sensor::{AttributeDevice, Channel, Class, Replay, Sampling, Schedule};
+use crate::sensor::{Simulated, SimulatedSensors, SystemPaths, sample};
 
 /// Where the readings come from.
 pub(super) struct Sources {
     w1: W1,
     simulated: Vec<(u32, Simulated)>,
     simulated_intervals: Vec<Duration>,
+    devices: Vec<(AttributeDevice, Schedule)>,
     replays: Vec<Replay>,
 }
+
+/// The channels of each device, with their series and intervals.
+type Channels<'p> = BTreeMap<(Class, &'p str), (Vec<(u32, Channel)>, Vec<Duration>)>;
 
 impl Sources {
     pub(super) fn open(pipeline: &Pipeline, system: &SystemPaths) -> Result<Sources, LiveError> {
         let (mut w1, mut simulated, mut simulated_intervals) = (Vec::new(), Vec::new(), Vec::new());
+        let mut channels = Channels::new();
         let mut replays: BTreeMap<(PathBuf, u64), Replay> = BTreeMap::new();
         for (series, sensor) in (0_u32..).zip(&pipeline.sensors) {
             match &sensor.driver {
@@ -37,6 +43,11 @@ impl Sources {
                     interval: *interval,
                     settings: *settings,
                 }),
+                Driver::Attribute { class, device, channel, interval } => {
+                    let (of_device, intervals) = channels.entry((*class, device)).or_default();
+                    of_device.push((series, channel.clone()));
+                    intervals.push(*interval);
+                }
                 Driver::Simulated { settings, interval } => {
                     simulated.push((series, Simulated::new(settings.clone())));
                     simulated_intervals.push(*interval);
@@ -61,7 +72,12 @@ impl Sources {
                 }
             }
         }
+        let device = |((class, device), (channels, intervals))| {
+            let device = AttributeDevice::new(&system.root, class, device, channels);
+            (device, Schedule::new(intervals))
+        };
         Ok(Sources {
+            devices: channels.into_iter().map(device).collect(),
             w1: W1::new(&system.w1, w1),
             simulated,
             simulated_intervals,
@@ -84,6 +100,9 @@ impl Sources {
         tasks.spawn(sample_w1(self.w1, to.clone()));
         let schedule = Schedule::new(self.simulated_intervals);
         tasks.spawn(sample(SimulatedSensors::new(self.simulated), schedule, to.clone()));
+        for (device, schedule) in self.devices {
+            tasks.spawn(sample(device, schedule, to.clone()));
+        }
         for replay in self.replays {
             tasks.spawn(replay.play(to.clone()));
         }

@@ -1,7 +1,8 @@
 //! Where readings come from: drivers, and the tasks that sample them.
 
-mod blocking;
+mod attributes;
 pub mod doctor;
+mod kernel;
 pub mod recording;
 mod replay;
 mod rom_id;
@@ -12,6 +13,7 @@ mod simulated;
 mod system;
 pub mod w1;
 
+pub use attributes::{AttributeDevice, Channel, Class, Found, read_all};
 pub use replay::Replay;
 pub use rom_id::{RomId, RomIdError};
 pub use sampling::{Driver, Sampled, Sampling, sample};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::file::printable;
 use crate::reading::{Doubt, Measured};
-use crate::sensor::RomId;
 use crate::sensor::doctor::{Bulk, Bus, Facts, Finding, Weight};
 use crate::sensor::w1::{Look, Power};
+use crate::sensor::{Found, RomId};
 
 /// A line for each bus, and below it one for each of its sensors.
 pub(super) fn report(facts: &Facts, looks: &BTreeMap<RomId, Look>) -> Vec<String> {
@@ -50,6 +50,20 @@ fn bus_line(bus: &Bus, looks: &BTreeMap<RomId, Look>) -> String {
         Some(took) => format!("{name}: {count} {sensors}, measured in {:.2} s", seconds(took)),
         None => format!("{name}: {count} {sensors}"),
     }
+}
+
+/// A line for each sensor that is not on a 1-Wire bus.
+pub(super) fn others(others: &[Found]) -> Vec<String> {
+    let lines = others.iter().map(|found| {
+        let unit = found.channel.quantity().unit();
+        let measured = match found.measurement {
+            Ok(Measured { value, .. }) => format!("{value:9.3} {unit}"),
+            Err(reason) => format!("fault: {reason}"),
+        };
+        format!("  {:<30}  {measured}", printable(&found.address()))
+    });
+    let title = (!others.is_empty()).then(|| "Other sensors of this machine".to_owned());
+    title.into_iter().chain(lines).collect()
 }
 
 fn seconds(time: Duration) -> f64 {

@@ -1,7 +1,7 @@
 // A sensor's recent entries as a Plotly chart: readings are a line, faults are shaded gaps.
 
 import { interval } from './state.js';
-import { clock, explain, quantity } from './words.js';
+import { clock, explain, explainDoubt, quantity, unitOf } from './words.js';
 
 const REDRAW_MS = 250;
 const HEIGHT = 190;
@@ -135,12 +135,14 @@ function plain(text) {
 }
 
 function label(entry, unit) {
+  const when = `${clock(entry.t)}${entry.clock ? ' (clock not set)' : ''}`;
   if (entry.fault !== undefined) {
     const why = explain(entry.fault);
-    return `${clock(entry.t)}<br><b>${plain(entry.fault)}</b>${why && `<br>${why}`}`;
+    return `${when}<br><b>${plain(entry.fault)}</b>${why && `<br>${why}`}`;
   }
-  const note = entry.quality === 'good' ? '' : `, ${plain(entry.quality)}`;
-  return `${clock(entry.t)}<br><b>${plain(quantity(entry.value, unit))}</b>${note}`;
+  const why = plain(explainDoubt(entry.doubt));
+  const note = entry.quality === 'good' ? '' : `, ${plain(entry.quality)}${why && `<br>${why}`}`;
+  return `${when}<br><b>${plain(quantity(entry.value, unit))}</b>${note}`;
 }
 
 // Plotly draws the digits of a time and ignores its zone, so they are given as local time.
@@ -233,8 +235,7 @@ function traces({ entries, unit }) {
   ].map((trace) => ({ type: 'scatter', ...trace }));
 }
 
-// A span of one at least, or the steps of the sensor's resolution look like weather.
-function valueRange(entries) {
+function valueRange(entries, least) {
   let low = Infinity;
   let high = -Infinity;
   for (const { value } of entries) {
@@ -243,7 +244,7 @@ function valueRange(entries) {
     high = Math.max(high, value);
   }
   if (low > high) return [0, 1];
-  const pad = Math.max(0.12 * (high - low), (1 - (high - low)) / 2);
+  const pad = Math.max(0.12 * (high - low), (least - (high - low)) / 2);
   return [low - pad, high + pad];
 }
 
@@ -258,6 +259,9 @@ function timeRange(entries) {
 }
 
 function layout({ entries, unit }, width) {
+  const { sign, least } = unitOf(unit);
+  // A long unit stands at the highest number alone, where it has the width of the numbers to itself.
+  const short = sign.length < 3;
   const axis = { fixedrange: true, zeroline: false, showline: false, tickfont: { size: 11, color: colours.muted } };
   return {
     width,
@@ -268,6 +272,8 @@ function layout({ entries, unit }, width) {
     hovermode: 'x',
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { size: 12, color: colours.text }, align: 'left' },
     font: { family: 'system-ui, sans-serif', color: colours.text },
+    // No sign between thousands: Plotly sets it at some ticks only.
+    separators: '.',
     paper_bgcolor: 'rgba(0,0,0,0)',
     plot_bgcolor: 'rgba(0,0,0,0)',
     xaxis: {
@@ -278,7 +284,10 @@ function layout({ entries, unit }, width) {
         { dtickrange: [86_400_000, null], value: '%-d %b' },
       ],
     },
-    yaxis: { ...axis, range: valueRange(entries), gridcolor: colours.rule, nticks: 5, ticksuffix: unit === 'celsius' ? '°' : '' },
+    yaxis: {
+      ...axis, range: valueRange(entries, least), gridcolor: colours.rule, nticks: 5, automargin: true,
+      ticksuffix: unit === 'celsius' ? '°' : plain(sign && ` ${sign}`), showticksuffix: short ? 'all' : 'last',
+    },
     yaxis2: { overlaying: 'y', range: [0, 1], fixedrange: true, visible: false },
   };
 }

@@ -1,6 +1,8 @@
 import { Chart, chartCount } from './chart.js';
 import { State, current, faultCounts, interval } from './state.js';
-import { clock, explain, measure, moment, plural, quantity, span } from './words.js';
+import { StrangerList } from './strangers.js';
+import { clock, explain, explainDoubt, measure, moment, plural, quantity, span } from './words.js';
+import { element, setText, stamp } from './nodes.js';
 
 const RENDER_MS = 100;
 const RETRY_MS = 3000;
@@ -46,6 +48,11 @@ function open() {
   });
   on('device', (device) => {
     state.device(device);
+    views.get(device.device)?.touchAll();
+    requestRender();
+  });
+  on('renewed', (device) => {
+    state.renewed(device);
     views.get(device.device)?.touchAll();
     requestRender();
   });
@@ -135,6 +142,7 @@ class DeviceView {
     this.root = stamp('device');
     this.root.dataset.device = name;
     setText(this.find('.name'), name);
+    this.strangers = new StrangerList(this.find('.strangers'), announce);
   }
 
   find(selector) {
@@ -158,14 +166,17 @@ class DeviceView {
       Number.isNaN(changed) ? '' : `since ${moment(changed, now)} (${span(now - changed)})`);
 
     const heard = newest ?? received;
-    setText(this.find('.behind'), heard === null ? '–' : behind(now - heard));
+    // An age by a clock that was not set says nothing.
+    setText(this.find('.behind'), heard === null || device.clock ? '–' : behind(now - heard));
     this.find('.behind').title = received === null ? '' : `the newest message is this old; received ${moment(received, now)}`;
     setText(this.find('.queued'), queued ?? '–');
     this.find('.queued').classList.toggle('bad', queued > 0);
     setText(this.find('.lost'), lost);
     this.find('.lost').classList.toggle('bad', lost > 0);
-    setText(this.find('.version'), version ?? '–');
+    setText(this.find('.version'), version || '–');
+    this.find('.unset').hidden = device.clock === null;
     this.#renderNotices(device.notices, now);
+    this.strangers.render(device.found, now);
 
     for (const [name, card] of this.#cards) {
       if (device.sensors.has(name)) continue;
@@ -226,19 +237,23 @@ class SensorCard {
     }
     const { reading, fault, faultSince } = current(sensor);
     const age = reading ? now - reading.t : 0;
-    const late = age > Math.max(15_000, 5 * interval(sensor.entries));
+    const late = !reading?.clock && age > Math.max(15_000, 5 * interval(sensor.entries));
     this.root.classList.toggle('faulty', fault !== null);
     this.root.classList.toggle('old', !fault && reading !== null && (!connected || late));
 
-    setText(this.find('.rom'), sensor.id ?? 'no ROM id');
+    setText(this.find('.rom'), sensor.id ?? 'no address');
     const [number, unit] = reading ? measure(reading.value, sensor.unit) : ['–', ''];
     setText(this.find('.number'), number);
     setText(this.find('.unit'), unit);
-    setText(this.find('.age'), reading ? `${span(age)} ago` : 'no reading yet');
+    setText(this.find('.age'), !reading ? 'no reading yet' : reading.clock ? `at ${moment(reading.t, now)}` : `${span(age)} ago`);
     const quality = this.find('.quality');
     quality.hidden = !reading || fault !== null;
     setText(quality, quality.hidden ? '' : reading.quality);
     quality.classList.toggle('uncertain', reading?.quality !== 'good');
+
+    const doubt = this.find('.doubt');
+    setText(doubt, quality.hidden ? '' : explainDoubt(reading.doubt));
+    doubt.hidden = doubt.textContent === '';
 
     const line = this.find('.fault');
     line.hidden = fault === null;
@@ -298,7 +313,7 @@ function renderAlarms(now) {
   document.title = active.length ? `(${active.length}) Weir` : 'Weir';
 }
 
-function renderAlarm(view, { device, alarm, sensor, condition, state: phase, severity, value, limit, since }, now) {
+function renderAlarm(view, { device, alarm, sensor, condition, state: phase, severity, value, limit, clock: ofClock, since }, now) {
   const find = (selector) => view.querySelector(selector);
   const known = SEVERITIES.includes(severity) ? severity : 'warning';
   view.dataset.alarm = alarm;
@@ -309,28 +324,14 @@ function renderAlarm(view, { device, alarm, sensor, condition, state: phase, sev
   setText(find('.severity'), severity);
   setText(find('.where'), [device, sensor].filter(Boolean).join(' / '));
 
-  const unit = state.devices.get(device)?.sensors.get(sensor)?.unit ?? 'celsius';
+  const unit = state.devices.get(device)?.sensors.get(sensor)?.unit ?? '';
   const wanted = condition === 'missing' ? 'readings are missing'
     : limit == null ? condition : `${condition} ${quantity(limit, unit)}`;
   setText(find('.what'), value == null ? wanted : `${quantity(value, unit)} (alarm ${wanted})`);
   setText(find('.state'), `${phase} since`);
   setText(find('time'), moment(since, now));
   find('time').dateTime = new Date(since).toISOString();
-  setText(find('.ago'), `(${span(now - since)})`);
-}
-
-function stamp(id) {
-  return $(id).content.firstElementChild.cloneNode(true);
-}
-
-function element(tag, text = '') {
-  const node = document.createElement(tag);
-  node.textContent = text;
-  return node;
-}
-
-function setText(node, text) {
-  if (node.textContent !== String(text)) node.textContent = text;
+  setText(find('.ago'), ofClock ? '(clock not set)' : `(${span(now - since)})`);
 }
 
 // ---- start

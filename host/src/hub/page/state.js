@@ -3,7 +3,7 @@
 const MAX_ENTRIES = 1800;
 const MAX_NOTICES = 3;
 
-/** @typedef {{t: number, value?: number, quality?: string, fault?: string}} Entry */
+/** @typedef {{t: number, value?: number, quality?: string, doubt?: string, fault?: string, clock?: string}} Entry */
 
 export class State {
   /** @type {Map<string, object>} */
@@ -12,20 +12,26 @@ export class State {
   /** Replaces everything. */
   snapshot({ devices }) {
     this.devices.clear();
-    for (const device of devices) {
-      this.device(device);
-      const state = this.devices.get(device.device);
-      for (const { sensor, recent = [] } of device.sensors ?? []) {
-        for (const { time, ...rest } of recent) {
-          keep(state.sensors.get(sensor), { t: Date.parse(time), ...rest });
-          state.newest = Math.max(state.newest ?? -Infinity, Date.parse(time));
-        }
+    for (const device of devices) this.renewed(device);
+  }
+
+  /** Replaces what a device has sent: its times were put right. */
+  renewed(device) {
+    this.device(device);
+    const state = this.devices.get(device.device);
+    state.newest = null;
+    for (const { sensor, recent = [] } of device.sensors ?? []) {
+      const kept = state.sensors.get(sensor);
+      kept.entries = [];
+      for (const { time, ...rest } of recent) {
+        keep(kept, { t: Date.parse(time), ...rest });
+        state.newest = Math.max(state.newest ?? -Infinity, Date.parse(time));
       }
     }
   }
 
   /** The connection changed, or a device appeared. Entries already here stay. */
-  device({ device, connected, changed, version, behind, lost, sensors, alarms }) {
+  device({ device, connected, changed, version, behind, lost, clock, sensors, found, alarms }) {
     const state = this.#device(device);
     state.connected = connected;
     state.changed = Date.parse(changed);
@@ -38,6 +44,8 @@ export class State {
       if (state.notices.length > MAX_NOTICES) state.notices.shift();
     }
     state.lost = lost ?? 0;
+    state.clock = clock ?? null;
+    state.found = (found ?? []).map(({ id, since }) => ({ id, since: Date.parse(since) }));
     for (const { sensor, id, unit } of sensors ?? []) {
       Object.assign(sensorOf(state, sensor), { id: id ?? null, unit });
     }
@@ -59,21 +67,19 @@ export class State {
       const t = Date.parse(message.time);
       if (!Number.isNaN(t)) state.newest = t;
       switch (message.type) {
-        case 'temperature':
-          keep(sensorOf(state, message.sensor), { t, value: message.value, quality: message.quality });
-          touched(device, message.sensor);
-          break;
         case 'fault':
-          keep(sensorOf(state, message.sensor), { t, fault: message.reason });
+          state.clock = message.clock ?? null;
+          keep(sensorOf(state, message.sensor), { t, fault: message.reason, clock: message.clock });
           touched(device, message.sensor);
           break;
         case 'alarm': {
+          state.clock = message.clock ?? null;
           const key = alarmKey(message);
           const before = state.alarms.get(key);
           const same = before?.state === message.state;
-          const { alarm, sensor, condition, severity, value, limit } = message;
+          const { alarm, sensor, condition, severity, value, limit, clock } = message;
           const after = {
-            device, alarm, sensor, condition, severity, value, limit,
+            device, alarm, sensor, condition, severity, value, limit, clock,
             state: message.state,
             since: same ? before.since : t,
           };
@@ -88,6 +94,20 @@ export class State {
           // How many of these numbers did not come before, the hub knows: it tells by `device`.
           state.dropped = { reason: message.reason, at: Number.isNaN(t) ? null : t };
           break;
+        case 'sensor':
+        case 'clock':
+        case 'result':
+          // What they change, the hub tells by `device` and `renewed`.
+          break;
+        default: {
+          // A reading: its type is the word of its quantity.
+          const { value, quality, doubt, clock, unit } = message;
+          state.clock = clock ?? null;
+          const sensor = sensorOf(state, message.sensor);
+          sensor.unit ||= unit ?? (message.type === 'temperature' ? 'celsius' : '');
+          keep(sensor, { t, value, quality, doubt, clock });
+          touched(device, message.sensor);
+        }
       }
     }
   }
@@ -101,8 +121,8 @@ export class State {
     if (!state) {
       state = {
         name, connected: true, changed: NaN, version: null,
-        queued: null, received: null, newest: null, lost: 0, dropped: null,
-        sensors: new Map(), alarms: new Map(), notices: [],
+        queued: null, received: null, newest: null, lost: 0, dropped: null, clock: null,
+        sensors: new Map(), found: [], alarms: new Map(), notices: [],
       };
       this.devices.set(name, state);
     }
@@ -113,7 +133,7 @@ export class State {
 function sensorOf(device, name) {
   let sensor = device.sensors.get(name);
   if (!sensor) {
-    sensor = { name, id: null, unit: 'celsius', entries: [] };
+    sensor = { name, id: null, unit: '', entries: [] };
     device.sensors.set(name, sensor);
   }
   return sensor;

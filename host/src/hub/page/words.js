@@ -20,13 +20,44 @@ export function explain(reason) {
   return REASONS.get(reason) ?? '';
 }
 
+const DOUBTS = new Map([
+  ['power-on-value', '85 °C is also what the sensor shows before its first measurement'],
+  ['first-reading', 'the first reading since the sensor appeared may be an old one'],
+  ['stale', 'exactly the reading before: the sensor may not have measured again'],
+]);
+
+export function explainDoubt(doubt) {
+  return DOUBTS.get(doubt) ?? doubt ?? '';
+}
+
+// What stands behind a number, how many digits follow its point, and the least that a chart spans: less, and the steps
+// of a sensor's resolution look like weather.
+const UNITS = new Map([
+  ['celsius', { sign: '°C', digits: 2, least: 1 }],
+  ['percent', { sign: '%', digits: 1, least: 2 }],
+  ['hectopascal', { sign: 'hPa', digits: 1, least: 2 }],
+  ['lux', { sign: 'lx', digits: 0, least: 10 }],
+  ['volt', { sign: 'V', digits: 3, least: 0.1 }],
+  ['ampere', { sign: 'A', digits: 3, least: 0.1 }],
+  ['watt', { sign: 'W', digits: 2, least: 0.5 }],
+  ['ohm', { sign: 'Ω', digits: 1, least: 1 }],
+  ['ppm', { sign: 'ppm', digits: 0, least: 20 }],
+  ['rpm', { sign: 'rpm', digits: 0, least: 50 }],
+]);
+
+/** @returns {{sign: string, digits: number | null, least: number}} */
+export function unitOf(unit) {
+  return UNITS.get(unit) ?? { sign: unit, digits: null, least: 1 };
+}
+
 /** @returns {[string, string]} digits and unit */
 export function measure(value, unit) {
-  return unit === 'celsius' ? [value.toFixed(2), '°C'] : [String(+value.toFixed(3)), unit];
+  const { sign, digits } = unitOf(unit);
+  return [digits === null ? String(+value.toFixed(3)) : value.toFixed(digits), sign];
 }
 
 export function quantity(value, unit) {
-  return measure(value, unit).join(' ');
+  return measure(value, unit).join(' ').trim();
 }
 
 const CLOCK = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' });

@@ -6,11 +6,11 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::{Checker, NAME, Unique, parse_name, place};
-use crate::pipeline::keys::{Keys, parse_duration};
+use crate::pipeline::keys::{Keys, one_of, parse_duration};
 use crate::pipeline::problems::Source;
 use crate::pipeline::{AllThermometers, Driver, Sensor};
 use crate::sensor::w1::{ChipSettings, ConversionTime};
-use crate::sensor::{RomId, SimulatedSettings};
+use crate::sensor::{Class, RomId, SimulatedSettings};
 
 /// How often a sensor may be read: a DS18B20 needs 0.75 s for a conversion, other drivers are quicker.
 const INTERVALS: RangeInclusive<Duration> =
@@ -21,8 +21,29 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What a conversion may be given: the quickest clones need 11 ms, a DS18B20 at most 750.
 const CONVERSION_TIMES: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_millis(1_500);
-const DRIVERS: [(&str, &str); 3] =
-    [("ds18b20", "ds18b20"), ("simulated", "simulated"), ("replay", "replay")];
+const DRIVERS: [(&str, Word); 5] = [
+    ("ds18b20", Word::Ds18b20),
+    ("iio", Word::Attribute(Class::Iio)),
+    ("hwmon", Word::Attribute(Class::Hwmon)),
+    ("simulated", Word::Simulated),
+    ("replay", Word::Replay),
+];
+
+/// What `driver` can be.
+#[derive(Clone, Copy)]
+enum Word {
+    Ds18b20,
+    Attribute(Class),
+    Simulated,
+    Replay,
+}
+
+/// What must differ between sensors.
+struct Taken {
+    names: Unique,
+    ids: Unique,
+    channels: Unique,
+}
 
 /// A table of the file with its place.
 type Table<'t, 'a> = (&'t DeTable<'a>, Range<usize>);
@@ -39,11 +60,14 @@ pub(super) fn is_for_all((table, _): &Table<'_, '_>) -> bool {
 
 impl<'a> Checker<'_, 'a, '_> {
     pub(super) fn sensors(&mut self, tables: &[&Table<'_, 'a>]) -> Vec<Option<Sensor>> {
-        let mut names = Unique::new("name");
-        let mut ids = Unique::new("id");
+        let mut taken = Taken {
+            names: Unique::new("name"),
+            ids: Unique::new("id"),
+            channels: Unique::new("channel"),
+        };
         let sensors = tables.iter().enumerate().map(|(position, (table, span))| {
             let keys = Keys::new(place("sensor", position, table), table, span.clone());
-            self.sensor(keys, position, &mut names, &mut ids)
+            self.sensor(keys, position, &mut taken)
         });
         sensors.collect()
     }
@@ -77,32 +101,32 @@ impl<'a> Checker<'_, 'a, '_> {
         &mut self,
         mut keys: Keys<'_, 'a>,
         position: usize,
-        names: &mut Unique,
-        ids: &mut Unique,
+        taken: &mut Taken,
     ) -> Option<Sensor> {
         let source = &mut *self.source;
         let name = keys.required(source, "name", NAME, parse_name);
         if let Some(name) = &name {
-            names.check(source, &keys, &name.value, &name.span);
+            taken.names.check(source, &keys, &name.value, &name.span);
         }
         let driver = match keys.choice(source, "driver", &DRIVERS) {
             Some(driver) => driver.value,
             None => {
                 if keys.get("driver").is_none() {
                     let words = DRIVERS.iter().map(|(word, _)| *word);
-                    keys.missing(source, "driver", &crate::pipeline::keys::one_of(words));
+                    keys.missing(source, "driver", &one_of(words));
                 }
                 // Which keys are known depends on the driver: without it, none can be called unknown.
                 return None;
             }
         };
         let driver = match driver {
-            "ds18b20" => ds18b20(source, &mut keys, ids),
-            "simulated" => Some(Driver::Simulated {
+            Word::Ds18b20 => ds18b20(source, &mut keys, &mut taken.ids),
+            Word::Attribute(class) => attribute(source, &mut keys, class, &mut taken.channels),
+            Word::Simulated => Some(Driver::Simulated {
                 settings: simulated(source, &mut keys, position),
                 interval: keys.duration(source, "interval", INTERVALS, SECOND),
             }),
-            _ => {
+            Word::Replay => {
                 let file = keys.required(source, "file", "the path of a CSV file", |text| {
                     Some(self.folder.join(text))
                 });
@@ -135,6 +159,43 @@ fn ds18b20(source: &mut Source<'_>, keys: &mut Keys<'_, '_>, ids: &mut Unique) -
     let interval = keys.duration(source, "interval", INTERVALS, USUAL_INTERVAL);
     let settings = chip_settings(source, keys);
     id.map(|id| Driver::Ds18b20 { id: id.value, interval, settings })
+}
+
+fn attribute(
+    source: &mut Source<'_>,
+    keys: &mut Keys<'_, '_>,
+    class: Class,
+    channels: &mut Unique,
+) -> Option<Driver> {
+    let (devices, part, examples) = match class {
+        Class::Iio => (
+            "\"bme280\", or its folder, such as \"iio:device0\"",
+            "between `in_` and `_input` or `_raw`",
+            "\"temp\" or \"voltage0\"",
+        ),
+        Class::Hwmon => (
+            "\"cpu_thermal\", or its folder, such as \"hwmon0\"",
+            "before `_input`",
+            "\"temp1\" or \"in0\"",
+        ),
+    };
+    let allowed = format!("the text of the device's file `name`, such as {devices}");
+    let mut device = keys.required(source, "device", &allowed, |text| {
+        class.is_device(text).then(|| text.to_owned())
+    });
+    if let Some(at) = device.take_if(|at| class.is_w1(&at.value)) {
+        let allowed = "another device: a thermometer on a 1-Wire bus is read by `driver = \"ds18b20\"`, and hwmon \
+                       would start conversions of its own behind that driver's back";
+        keys.refuse(source, "device", &at.span, allowed);
+    }
+    let kinds = one_of(class.kinds().iter().map(|kind| kind.word));
+    let allowed =
+        format!("what the name of its file has {part}, such as {examples}; it begins with {kinds}");
+    let channel = keys.required(source, "channel", &allowed, |text| class.channel(text));
+    let interval = keys.duration(source, "interval", INTERVALS, USUAL_INTERVAL);
+    let (device, channel) = (device?.value, channel?);
+    channels.check(source, keys, &channel.value.address(class, &device), &channel.span);
+    Some(Driver::Attribute { class, device, channel: channel.value, interval })
 }
 
 fn chip_settings(source: &mut Source<'_>, keys: &mut Keys<'_, '_>) -> ChipSettings {

@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::chip::{
-    Chip, ChipSettings, LONGEST_CONVERSION, conversion_time, read_attribute, write_attribute,
-};
+use super::chip::{Chip, ChipSettings, LONGEST_CONVERSION, conversion_time};
 use super::track::Verdict;
 use crate::clock::Clock;
 use crate::reading::{Batch, FaultReason, Measurement, Timestamp};
-use crate::sensor::blocking::{Blocking, Hangs};
+use crate::sensor::kernel::{Blocking, Hangs, read_attribute, write_attribute};
 use crate::sensor::{Driver, RomId};
 
 /// What a trigger may take beside the conversion.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Track;
 use crate::reading::FaultReason;
 use crate::sensor::RomId;
-use crate::sensor::blocking::{Blocking, Hangs};
+use crate::sensor::kernel::{Blocking, Hangs, fault_of, read_attribute, write_attribute};
 
 /// Conversion time at 12 bit, the longest of a DS18B20 (data sheet, "AC Electrical Characteristics").
 pub(super) const LONGEST_CONVERSION: Duration = Duration::from_millis(750);
@@ -16,8 +16,6 @@ const KERNEL_CONVERSIONS: [u128; 4] = [95, 190, 375, 750];
 /// What a read may take beside its conversion: the kernel tries a failed one up to five times, and waits for others that
 /// use the bus. A sensor that needs longer must not stop the others of its bus.
 const READ_SLACK: Duration = Duration::from_millis(1_750);
-/// The kernel's texts have at most about 75 bytes; a file that is much longer is not one of them.
-const LONGEST_TEXT: u64 = 4_096;
 
 /// How a chip is set up, where it is not left as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,33 +203,6 @@ pub fn power(folder: &Path) -> Power {
 pub fn conversion_time(folder: &Path) -> Option<Duration> {
     let text = read_attribute(&folder.join("conv_time")).ok()?;
     text.trim().parse().ok().filter(|millis| *millis > 0).map(Duration::from_millis)
-}
-
-/// The text of an attribute. Blocks while the kernel talks to the chip.
-pub fn read_attribute(file: &Path) -> io::Result<String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)?.take(LONGEST_TEXT).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Writes an attribute in one piece, as the kernel wants it. Never makes a file.
-pub fn write_attribute(file: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    std::fs::OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
-}
-
-fn fault_of(error: &io::Error) -> FaultReason {
-    /// The chip is not there though its folder still is; see `errno(3)`.
-    const GONE: [i32; 2] = [libc::ENODEV, libc::ENXIO];
-    match error.kind() {
-        io::ErrorKind::NotFound => FaultReason::NotPresent,
-        io::ErrorKind::TimedOut => FaultReason::Timeout,
-        _ if error.raw_os_error().is_some_and(|number| GONE.contains(&number)) => {
-            FaultReason::NotPresent
-        }
-        _ => FaultReason::IoError,
-    }
 }
 
 /// Lets the kernel measure a conversion of the chip and gives the time, a fifth added; then the kernel waits as long as

@@ -18,13 +18,13 @@ use tokio::time::Instant;
 pub use bus::{BusTurn, Placed, W1Bus};
 pub use chip::{
     Chip, ChipSettings, ConversionTime, Power, Reads, conversion_time, measure_conversion_time,
-    power, read_attribute, resolution, save_to_eeprom, set_resolution,
+    power, resolution, save_to_eeprom, set_resolution,
 };
 pub use scan::{scan, toml_block};
 pub use survey::{Look, Survey};
 pub use track::{Track, Verdict};
 
-use super::blocking::Blocking;
+use super::kernel::Blocking;
 use super::sampling::Onward;
 use super::{RomId, Sampling, Schedule};
 use crate::reading::{Observed, Sighting};
