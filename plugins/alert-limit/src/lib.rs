@@ -22,13 +22,13 @@ pub struct Limit {
 #[derive(Deserialize, Settings)]
 pub struct LimitSettings {
     /// Alarm when the value is above this.
-    #[setting(unit = "celsius")]
+    #[setting(unit = "of the sensor")]
     above: Option<f64>,
     /// Alarm when the value is below this.
-    #[setting(unit = "celsius")]
+    #[setting(unit = "of the sensor")]
     below: Option<f64>,
     /// How far the value must come back from the limit before the alarm can clear, so that it does not flutter.
-    #[setting(default = 0.0, min = 0.0, unit = "celsius")]
+    #[setting(default = 0.0, min = 0.0, unit = "of the sensor")]
     deadband: f64,
     /// How long the value must stay beyond the limit before the alarm becomes active.
     #[setting(default = "0s")]
