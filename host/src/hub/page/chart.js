@@ -135,7 +135,7 @@ function plain(text) {
 }
 
 function label(entry, unit) {
-  const when = `${clock(entry.t)}${entry.clock ? ' (clock not set)' : ''}`;
+  const when = `${clock(entry.t)}${entry.clock ? ' (clock not synchronized)' : ''}`;
   if (entry.fault !== undefined) {
     const why = explain(entry.fault);
     return `${when}<br><b>${plain(entry.fault)}</b>${why && `<br>${why}`}`;

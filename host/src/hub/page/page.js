@@ -331,7 +331,7 @@ function renderAlarm(view, { device, alarm, sensor, condition, state: phase, sev
   setText(find('.state'), `${phase} since`);
   setText(find('time'), moment(since, now));
   find('time').dateTime = new Date(since).toISOString();
-  setText(find('.ago'), ofClock ? '(clock not set)' : `(${span(now - since)})`);
+  setText(find('.ago'), ofClock ? '(clock not synchronized)' : `(${span(now - since)})`);
 }
 
 // ---- start
