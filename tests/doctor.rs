@@ -131,7 +131,7 @@ fn each_ill_of_the_wiring_is_told_with_its_remedy() {
 
     first.script(vec![Fail::InsufficientPower; 3]);
     second.set_parasite(true);
-    kernel.plug(bus, "28-0316a2794dff", Chip::clone_with_constant_0c(20.5).resolution(9).seed(0));
+    kernel.plug(bus, "28-0316a2794dff", Chip::clone_with_constant_0c(20.5));
     kernel.put("sys/bus/w1/devices/README", Entry::Folder);
     let (_, text) = sensors(&kernel, &[]);
     check(
@@ -155,7 +155,7 @@ fn the_share_of_failed_reads_is_counted() {
     let Some(Patient { kernel, sensors: chips, .. }) = patient(KernelOptions::default()) else {
         return;
     };
-    chips[0].script([Fail::Nothing, Fail::Crc, Fail::Nothing, Fail::Nothing, Fail::Empty]);
+    chips[0].script([Fail::Nothing, Fail::Crc, Fail::Nothing, Fail::Nothing, Fail::Crc]);
     let (_, text) = sensors(&kernel, &["--reads", "20"]);
     check(&text, &["28-0000052cbc91: 2 of 22 reads failed (9 %)."]);
 }

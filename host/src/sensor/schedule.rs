@@ -48,6 +48,11 @@ impl Schedule {
         self.sensors.iter().map(|turn| turn.at(self.begun)).min()
     }
 
+    /// The moment of one sensor's next turn.
+    pub fn next_of(&self, position: usize) -> Option<Instant> {
+        self.sensors.get(position).map(|turn| turn.at(self.begun))
+    }
+
     /// Whose turn it is. A sensor whose turn went by more than once is due once.
     pub fn take(&mut self, now: Instant) -> Due {
         let passed = now.saturating_duration_since(self.begun).as_nanos();

@@ -20,6 +20,8 @@ const POWER_ON: i16 = 0x0550;
 const POWER_ON_DS18S20: i16 = 0x00aa;
 /// 127.9375 °C: what a chip without enough power for its conversion holds (`w1_therm.rst`, "features").
 const INSUFFICIENT_POWER: i16 = 0x07ff;
+/// Bit 7 of the configuration: a GX20MH01 with 13 or 14 bit, or, in family 3b, a MAX31850.
+const FINER: u8 = 0x80;
 /// Byte 6 when no conversion was made (`w1_therm.rst`, "features").
 pub(super) const NO_CONVERSION: u8 = 0x0c;
 
@@ -62,11 +64,11 @@ impl Scratchpad {
         let raw = self.raw();
         let (value, range) = match family {
             0x10 => (ds18s20(raw, reserved_6, reserved_7), RANGE),
-            0x3b if config & 0x80 != 0 => (self.thermocouple()?, THERMOCOUPLE_RANGE),
+            0x3b if config & FINER != 0 => (self.thermocouple()?, THERMOCOUPLE_RANGE),
             _ if raw == INSUFFICIENT_POWER && reserved_6 == NO_CONVERSION => {
                 return Err(FaultReason::InsufficientPower);
             }
-            _ => (f64::from(raw & self.defined_bits()) / 16.0, RANGE),
+            _ => (self.degrees(), RANGE),
         };
         if range.contains(&value) { Ok(value) } else { Err(FaultReason::OutOfRange) }
     }
@@ -102,24 +104,35 @@ impl Scratchpad {
         (self.raw(), self.reserved_6().0) == (power_on, NO_CONVERSION)
     }
 
-    /// Whether the bytes around byte 6 are those of a genuine DS18B20. A DS18S20 has other ones, and its 85 °C cannot be
-    /// told from its power-on value.
+    /// Whether the bytes around the temperature are those of a genuine DS18B20 as it leaves the factory; recorded copies
+    /// that keep `0c` in byte 6 have other ones. A DS18S20's 85 °C cannot be told from its power-on value.
     pub fn looks_genuine(self) -> bool {
-        let Scratchpad([_, _, _, _, _, reserved_5, _, reserved_7, _]) = self;
-        (reserved_5, reserved_7) == (0xff, 0x10)
+        let Scratchpad([_, _, high_alarm, low_alarm, _, reserved_5, _, reserved_7, _]) = self;
+        [high_alarm, low_alarm, reserved_5, reserved_7] == [0x4b, 0x46, 0xff, 0x10]
     }
 
-    /// Bits of the temperature, 9 to 12, as the configuration says (data sheet, table 2). A DS18S20 has none.
+    /// Bits of the temperature, as the configuration says: 9 to 12 (data sheet, table 2), 13 or 14 for a GX20MH01. A
+    /// DS18S20 has none, and neither has a MAX31850.
     pub fn resolution(self, family: u8) -> Option<u8> {
         let Scratchpad([_, _, _, _, config, ..]) = self;
-        let has_one = family != 0x10 && !(family == 0x3b && config & 0x80 != 0);
-        has_one.then_some(9 + ((config >> 5) & 0b11))
+        let finer = config & FINER != 0;
+        match family {
+            0x10 => None,
+            0x3b if finer => None,
+            _ if finer => Some(13 + ((config >> 5) & 1)),
+            _ => Some(9 + ((config >> 5) & 0b11)),
+        }
     }
 
-    /// Below 12 bit the lowest bits of the temperature are undefined, and the kernel does not mask them.
-    fn defined_bits(self) -> i16 {
+    /// The temperature in sixteenths of a degree; in sixty-fourths with two bits in the configuration for a GX20MH01,
+    /// as the kernel has it. Below 12 bit the lowest bits are undefined, and the kernel does not mask them.
+    fn degrees(self) -> f64 {
         let Scratchpad([_, _, _, _, config, ..]) = self;
-        !0 << (3 - ((config >> 5) & 0b11))
+        if config & FINER != 0 {
+            return (f64::from(self.raw()) * 4.0 + f64::from(config & 0b11)) / 64.0;
+        }
+        let defined = !0_i16 << (3 - ((config >> 5) & 0b11));
+        f64::from(self.raw() & defined) / 16.0
     }
 }
 
@@ -256,6 +269,9 @@ mod tests {
                 "{config}"
             );
         }
+        // A GX20MH01 has two bits more.
+        let pad = parse_w1_slave(&text("91 01 4b 46 a3 ff 0f 10")).unwrap();
+        assert_eq!((pad.celsius(0x28), pad.resolution(0x28)), (Ok(25.109375), Some(14)));
         // A DS1825 has its address in the low bits.
         let pad = parse_w1_slave(&text("9f 01 4b 46 13 ff 01 10")).unwrap();
         assert_eq!((pad.celsius(0x3b), pad.resolution(0x3b)), (Ok(25.5), Some(9)));
@@ -292,7 +308,8 @@ mod tests {
         fn no_text_makes_the_parser_panic(text: String, bytes: [u8; 9], family: u8) {
             let _any = celsius(&text, family);
             if let Ok(celsius) = celsius(&print_w1_slave(Scratchpad(bytes), None), family) {
-                proptest::prop_assert!(celsius.is_finite());
+                let range = if family == 0x3b { -270.0..=1_800.0 } else { -55.0..=125.0 };
+                proptest::prop_assert!(range.contains(&celsius), "{celsius}");
             }
         }
     }

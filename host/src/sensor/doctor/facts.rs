@@ -171,7 +171,8 @@ fn buses(w1_root: &Path, measuring: Measuring) -> io::Result<Vec<Bus>> {
         }
     }
     names.sort();
-    for (name, real) in names {
+    // A chip's folder is its family, a dash and its number.
+    for (name, real) in names.into_iter().filter(|(name, _)| name.get(2..3) == Some("-")) {
         let Some(folder) = real.parent() else { continue };
         let bus = buses.entry(folder.to_path_buf()).or_insert_with(|| {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -182,8 +183,7 @@ fn buses(w1_root: &Path, measuring: Measuring) -> io::Result<Vec<Bus>> {
                 bus.chips.insert(id, Chip::ask(&real, measuring));
             }
             Err(_) if name.starts_with("00-") => bus.ghosts.push(name),
-            Err(_) if name.get(2..3) == Some("-") => bus.foreign.push(name),
-            Err(_) => {}
+            Err(_) => bus.foreign.push(name),
         }
     }
     Ok(buses.into_values().collect())

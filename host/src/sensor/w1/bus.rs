@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::chip::{Chip, ChipSettings, LONGEST_CONVERSION, conversion_time};
 use super::track::Verdict;
 use crate::clock::Clock;
-use crate::reading::{Batch, FaultReason, Measurement, Timestamp};
+use crate::reading::{Batch, Doubt, FaultReason, Measured, Measurement, Timestamp};
 use crate::sensor::kernel::{Blocking, Hangs, read_attribute, write_attribute};
 use crate::sensor::{Driver, RomId};
 
@@ -34,8 +34,10 @@ pub struct W1Bus {
     folder: PathBuf,
     /// Why its chips are not measured by one command, if they are not.
     fallback: Option<Fallback>,
-    /// What was said of it, so that it is said once.
-    said: Option<Fallback>,
+    /// What was said of it, so that each is said once.
+    said: Vec<Option<Fallback>>,
+    /// Whether the last turn was by a command to all.
+    measured_at_once: bool,
     /// Other thermometers of the bus than those whose turn it is. A command to all makes them measure too, and one that
     /// is not read then would give that old value at its next read.
     bystanders: BTreeMap<RomId, Chip>,
@@ -69,8 +71,6 @@ pub struct Placed {
     pub chip: Chip,
     /// How it is to be set up.
     pub settings: ChipSettings,
-    /// Whether it has just appeared, so that it has to be set up.
-    pub is_new: bool,
 }
 
 /// The chips of one bus that are measured together.
@@ -110,19 +110,20 @@ impl Driver for BusTurn {
         if bus.calls.hangs() {
             return lose(open, FaultReason::Timeout, clock, batch);
         }
-        for Open { placed, .. } in open.iter_mut().filter(|open| open.placed.is_new) {
-            if placed.chip.set_up(placed.settings).await == Err(Hangs) {
-                // The next would wait as long for the same bus; its own read tells of a chip that hangs.
+        for Open { placed, .. } in open.iter_mut().filter(|open| !open.placed.chip.hangs()) {
+            if placed.chip.prepare(placed.settings).await == Err(Hangs) {
+                // The next would wait as long for the same bus.
                 break;
             }
-            placed.is_new = false;
         }
+        bus.measured_at_once = false;
         if open.iter().filter(|open| open.placed.chip.serves_bulk()).count() > 1 {
             match bus.trigger(&open, clock).await {
                 Triggered::At(time) => {
                     bus.fallback = None;
+                    bus.measured_at_once = true;
                     open = read_triggered(open, time, batch).await;
-                    drain(bus.bystanders.values_mut()).await;
+                    bus.drain_bystanders().await;
                 }
                 Triggered::No(why) => bus.fallback = Some(why),
                 Triggered::Stuck => return lose(open, FaultReason::Timeout, clock, batch),
@@ -146,10 +147,16 @@ impl W1Bus {
         W1Bus {
             folder,
             fallback: None,
-            said: None,
+            said: vec![None],
+            measured_at_once: false,
             bystanders: BTreeMap::new(),
             calls: Blocking::default(),
         }
+    }
+
+    /// Whether the last turn was by a command to all chips.
+    pub fn measured_at_once(&self) -> bool {
+        self.measured_at_once
     }
 
     /// The folder of its master.
@@ -158,35 +165,37 @@ impl W1Bus {
     }
 
     /// Tells it which other thermometers it has.
-    pub(super) fn set_bystanders(&mut self, w1_root: &Path, ids: impl Iterator<Item = RomId>) {
+    pub(super) fn set_bystanders(&mut self, w1_root: &Path, ids: Vec<RomId>) {
         let mut before = std::mem::take(&mut self.bystanders);
         let chip = |id| (id, before.remove(&id).unwrap_or_else(|| Chip::new(w1_root, id)));
-        self.bystanders = ids.map(chip).collect();
+        self.bystanders = ids.into_iter().map(chip).collect();
     }
 
     /// Makes all chips of the bus measure. The write itself takes the conversion time.
     async fn trigger(&mut self, open: &[Open<'_>], clock: &Clock) -> Triggered {
         let file = self.folder.join("therm_bulk_read");
         let longest = longest_conversion(open);
-        // Not the runtime's clock, which tests stop: it is the kernel that is timed.
-        let (time, begun) = (clock.now(), std::time::Instant::now());
-        // Exactly this text: the kernel takes any other for good and does nothing.
-        let trigger = move || write_attribute(&file, "trigger\n");
-        match self.calls.call(longest + TRIGGER_SLACK, trigger).await {
+        let time = clock.now();
+        // Exactly this text: the kernel takes any other for good and does nothing. It is timed where it is made, and not
+        // by the runtime's clock, which tests stop.
+        let trigger = move || {
+            let begun = std::time::Instant::now();
+            write_attribute(&file, "trigger\n").map(|()| begun.elapsed())
+        };
+        let took = match self.calls.call(longest + TRIGGER_SLACK, trigger).await {
             Err(Hangs) => return Triggered::Stuck,
-            Ok(Ok(())) => {}
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return Triggered::No(Fallback::Missing);
+            Ok(Ok(took)) => took,
+            Ok(Err(error)) => {
+                return Triggered::No(match error.kind() {
+                    io::ErrorKind::NotFound => Fallback::Missing,
+                    io::ErrorKind::PermissionDenied => Fallback::NotWritable,
+                    _ => Fallback::Failed,
+                });
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Triggered::No(Fallback::NotWritable);
-            }
-            Ok(Err(_)) => return Triggered::No(Fallback::Failed),
-        }
+        };
         // The write succeeds whatever happened. Without an answer from the bus the kernel returns at once, and would
         // give old scratchpads for new ones.
-        let took = begun.elapsed();
-        let was_made = took >= longest || took >= self.shortest_wait(open).await;
+        let was_made = took >= longest || took >= self.least_wait(open).await;
         if was_made && self.bulk_state().await == Some(1) {
             Triggered::At(time)
         } else {
@@ -201,12 +210,14 @@ impl W1Bus {
         read.ok()?.ok()?.trim().parse().ok()
     }
 
-    /// How long the kernel waits at least, asked anew: somebody may have changed it.
-    async fn shortest_wait(&mut self, open: &[Open<'_>]) -> Duration {
-        let folders: Vec<PathBuf> =
-            open.iter().map(|open| open.placed.chip.folder.clone()).collect();
+    /// How long the kernel waits at least, asked anew: somebody may have changed it. A kernel that does not tell is not
+    /// believed: more than anything it could take.
+    async fn least_wait(&mut self, open: &[Open<'_>]) -> Duration {
+        let bulk = open.iter().filter(|open| open.placed.chip.serves_bulk());
+        let folders: Vec<PathBuf> = bulk.map(|open| open.placed.chip.folder.clone()).collect();
         let ask = move || folders.iter().filter_map(|folder| conversion_time(folder)).max();
-        self.calls.call(TRIGGER_SLACK, ask).await.ok().flatten().unwrap_or_default()
+        let least = self.calls.call(TRIGGER_SLACK, ask).await.ok().flatten();
+        least.unwrap_or(Duration::MAX)
     }
 
     /// Waits while a conversion is running that somebody else began: meanwhile all reads are empty. Gives whether
@@ -230,18 +241,28 @@ impl W1Bus {
         batch: &mut Batch,
     ) {
         let has_time =
-            |open: &Open<'_>| Instant::now() + open.placed.chip.conversion + MARGIN <= until;
+            |open: &Open<'_>| Instant::now() + open.placed.chip.conversion() + MARGIN <= until;
         while !open.is_empty() {
             if self.settle().await {
                 // Results wait that nobody has read: of which chips is not told, so each is read for nothing.
-                let own = open.iter_mut().map(|open| &mut open.placed.chip);
-                drain(own.chain(self.bystanders.values_mut())).await;
+                for Open { placed, .. } in open.iter_mut().filter(|open| !open.placed.chip.hangs())
+                {
+                    if placed.chip.read().await == Err(FaultReason::Timeout) {
+                        break;
+                    }
+                }
+                self.drain_bystanders().await;
             }
             let (mut again, mut stuck) = (Vec::new(), 0);
             for mut open in open {
-                if open.reads > 0 && !has_time(&open) {
-                    open.decide(batch);
-                    continue;
+                if open.reads > 0 {
+                    if !has_time(&open) {
+                        open.decide(batch);
+                        continue;
+                    }
+                    let Placed { chip, settings, .. } = open.placed;
+                    // Its own read tells of a chip that hangs.
+                    let _hangs = chip.prepare(*settings).await;
                 }
                 let time = clock.now();
                 let read = open.read(&mut stuck).await;
@@ -253,15 +274,26 @@ impl W1Bus {
         }
     }
 
-    /// Says how the bus measures, when that has changed.
+    /// Nobody waits for these: they are read so that they do not give an old value later.
+    async fn drain_bystanders(&mut self) {
+        let bystanders = self.bystanders.values_mut();
+        for chip in bystanders.filter(|chip| chip.serves_bulk() && !chip.hangs()) {
+            let hangs = chip.prepare(ChipSettings::default()).await == Err(Hangs);
+            if hangs || chip.read().await == Err(FaultReason::Timeout) {
+                return;
+            }
+        }
+    }
+
+    /// Says how the bus measures, each way once.
     pub fn report(&mut self) {
-        let before = std::mem::replace(&mut self.said, self.fallback);
-        if before == self.fallback {
+        if self.said.contains(&self.fallback) {
             return;
         }
+        self.said.push(self.fallback);
         let bus = self.folder.display();
         match self.fallback {
-            None => tracing::info!(%bus, "Its sensors are measured at once again."),
+            None => {}
             Some(Fallback::Missing) => tracing::info!(
                 %bus,
                 "The kernel has no therm_bulk_read for this bus: its sensors are measured one after the other."
@@ -306,7 +338,11 @@ impl Open<'_> {
         self.reads += 1;
         let (text, verdict) = match read {
             Ok(text) => {
-                let verdict = self.placed.chip.track.judge(&text);
+                let Placed { chip, .. } = &mut self.placed;
+                let verdict = chip.track.judge(&text);
+                let reads = &mut chip.reads;
+                reads.failed += u64::from(verdict.measurement().is_err());
+                let verdict = if chip.has_forgotten(&text) { may_be_old(verdict) } else { verdict };
                 (text, verdict)
             }
             // Neither would be otherwise a moment later.
@@ -315,9 +351,6 @@ impl Open<'_> {
             }
             Err(reason) => (String::new(), Verdict::ReadAgain(Err(reason))),
         };
-        let counts = &mut self.placed.chip.reads;
-        counts.all += 1;
-        counts.failed += u64::from(verdict.measurement().is_err());
         let again = matches!(verdict, Verdict::ReadAgain(_)) && self.reads < READS;
         self.last = Some((time, text, verdict.measurement()));
         if !again {
@@ -328,12 +361,27 @@ impl Open<'_> {
 
     fn decide(&mut self, batch: &mut Batch) {
         let Some((time, text, measurement)) = self.last.take() else { return };
-        if measurement.is_ok() {
-            self.placed.chip.track.remember(&text);
-            self.placed.is_new |= self.placed.chip.has_forgotten();
+        let chip = &mut self.placed.chip;
+        match measurement {
+            Ok(_) => chip.track.remember(&text),
+            Err(FaultReason::NotPresent) => chip.appeared(),
+            // So it looks while a chip is without power or unplugged: the kernel keeps its folder for a while.
+            Err(
+                FaultReason::NoAnswer
+                | FaultReason::AllZero
+                | FaultReason::PowerOnValue
+                | FaultReason::InsufficientPower,
+            ) => chip.track.appeared(),
+            Err(_) => {}
         }
         batch.put(self.placed.series, time, measurement);
     }
+}
+
+/// A value that the kernel did not wait for long enough.
+fn may_be_old(verdict: Verdict) -> Verdict {
+    let doubtful = |measured: Measured| Measured { doubt: Some(Doubt::Stale), ..measured };
+    Verdict::ReadAgain(verdict.measurement().map(doubtful))
 }
 
 /// After a command to all: each chip once, without a conversion. Gives those that have to be read again.
@@ -357,21 +405,14 @@ async fn read_triggered<'t>(
     again
 }
 
-/// Nobody waits for these: they are read so that they do not give an old value later.
-async fn drain(chips: impl Iterator<Item = &mut Chip>) {
-    for chip in chips.filter(|chip| chip.serves_bulk()) {
-        if chip.read().await == Err(FaultReason::Timeout) {
-            return;
-        }
-    }
-}
-
 fn lose(open: Vec<Open<'_>>, reason: FaultReason, clock: &Clock, batch: &mut Batch) {
     for open in open {
         batch.put(open.placed.series, clock.now(), Err(reason));
     }
 }
 
+/// Of the chips that a command to all reaches.
 fn longest_conversion(open: &[Open<'_>]) -> Duration {
-    open.iter().map(|open| open.placed.chip.conversion).max().unwrap_or(LONGEST_CONVERSION)
+    let chips = open.iter().map(|open| &open.placed.chip).filter(|chip| chip.serves_bulk());
+    chips.map(Chip::conversion).max().unwrap_or(LONGEST_CONVERSION)
 }

@@ -8,11 +8,16 @@ use super::Track;
 use crate::reading::FaultReason;
 use crate::sensor::RomId;
 use crate::sensor::kernel::{Blocking, Hangs, fault_of, read_attribute, write_attribute};
+use crate::sensor::scratchpad::parse_w1_slave;
 
 /// Conversion time at 12 bit, the longest of a DS18B20 (data sheet, "AC Electrical Characteristics").
 pub(super) const LONGEST_CONVERSION: Duration = Duration::from_millis(750);
 /// What the kernel waits at 9 to 12 bit unless it is told otherwise, in milliseconds (`w1_therm.c`).
 const KERNEL_CONVERSIONS: [u128; 4] = [95, 190, 375, 750];
+/// A conversion time that is longer than this, in milliseconds, is nobody's: no read may hold its bus for so long.
+const LONGEST_SET_MS: u64 = 10_000;
+/// How often kernels before 5.8 try a failed read.
+const OLD_TRIES: u32 = 10;
 /// What a read may take beside its conversion: the kernel tries a failed one up to five times, and waits for others that
 /// use the bus. A sensor that needs longer must not stop the others of its bus.
 const READ_SLACK: Duration = Duration::from_millis(1_750);
@@ -55,12 +60,13 @@ pub struct Chip {
     /// What its readings have told of it.
     pub track: Track,
     calls: Blocking,
-    /// How long the kernel lets a conversion take.
-    pub(super) conversion: Duration,
-    /// The resolution that it had after it was set up, where it was set.
-    set_up_with: Option<u8>,
+    /// How long the kernel lets a conversion take, where it says so.
+    conversion_time: Option<Duration>,
+    set_up: SetUp,
     /// How often it was read, and how often without a reading in the text.
     pub reads: Reads,
+    /// What cannot be mended from here is said once.
+    complained: bool,
 }
 
 /// How reads went, those again included.
@@ -72,6 +78,18 @@ pub struct Reads {
     pub failed: u64,
 }
 
+/// Whether a chip is as the pipeline wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SetUp {
+    /// It has just appeared or lost power, or could not be asked.
+    Needed,
+    /// It is as far as it can be.
+    Done {
+        /// The resolution that its bytes must show, where one was set.
+        bits: Option<u8>,
+    },
+}
+
 impl Chip {
     /// The chip with this ROM id, present or not.
     pub fn new(w1_root: &Path, rom_id: RomId) -> Chip {
@@ -80,29 +98,49 @@ impl Chip {
             folder: w1_root.join(rom_id.to_string()),
             track: Track::new(rom_id.family()),
             calls: Blocking::default(),
-            conversion: LONGEST_CONVERSION,
-            set_up_with: None,
+            conversion_time: None,
+            set_up: SetUp::Needed,
             reads: Reads::default(),
+            complained: false,
         }
     }
 
     /// Reads `w1_slave`: a scratchpad after a conversion, or without one when one of the whole bus waits to be read.
     pub async fn read(&mut self) -> Result<String, FaultReason> {
-        let file = self.folder.join("w1_slave");
-        let deadline = self.conversion + READ_SLACK;
-        let read = self.calls.call(deadline, move || read_attribute(&file)).await;
-        read.map_err(|Hangs| FaultReason::Timeout)?.map_err(|error| {
-            let reason = fault_of(&error);
-            if reason == FaultReason::IoError {
-                tracing::debug!(id = %self.rom_id, "The kernel cannot read the chip: {error}.");
+        if self.hangs() {
+            return Err(FaultReason::Timeout);
+        }
+        // A kernel that does not tell the time is one before 5.8, which makes a conversion for each try.
+        let conversions = self.conversion_time.unwrap_or(OLD_TRIES * LONGEST_CONVERSION);
+        let folder = self.folder.clone();
+        let read = self.calls.call(conversions + READ_SLACK, move || {
+            let read = read_attribute(&folder.join("w1_slave"));
+            let is_driverless = read.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+                && folder.exists();
+            (read, is_driverless)
+        });
+        let read = match read.await {
+            Err(Hangs) => Err(FaultReason::Timeout),
+            Ok((read, is_driverless)) => {
+                if is_driverless {
+                    self.complain("It is on its bus, but the driver w1_therm has not taken it: `sudo modprobe w1-therm`.");
+                }
+                read.map_err(|error| fault_of(&error))
             }
-            reason
-        })
+        };
+        self.reads.all += 1;
+        self.reads.failed += u64::from(read.is_err());
+        read
     }
 
     /// Whether a read that did not end in time still hangs.
     pub(super) fn hangs(&self) -> bool {
         self.calls.hangs()
+    }
+
+    /// How long the kernel lets a conversion take, as far as is known.
+    pub(super) fn conversion(&self) -> Duration {
+        self.conversion_time.unwrap_or(LONGEST_CONVERSION)
     }
 
     /// Whether a command to the whole bus reaches the chip. A DS28EA00 obeys it too, but the kernel does not keep book of
@@ -111,43 +149,84 @@ impl Chip {
         self.rom_id.family() != 0x42
     }
 
-    /// Sets the chip up and asks for its conversion time. What cannot be set is logged.
-    pub(super) async fn set_up(&mut self, settings: ChipSettings) -> Result<(), Hangs> {
+    /// It appeared, maybe from being without power.
+    pub(super) fn appeared(&mut self) {
+        self.set_up = SetUp::Needed;
+        self.track.appeared();
+    }
+
+    /// Sets the chip up, where that is needed, and asks for its conversion time. What cannot be set is logged once; what
+    /// cannot be asked is tried again the next time.
+    pub(super) async fn prepare(&mut self, settings: ChipSettings) -> Result<(), Hangs> {
+        if self.set_up != SetUp::Needed {
+            return Ok(());
+        }
         let folder = self.folder.clone();
-        let id = self.rom_id;
         let done = self.calls.call(LONGEST_CONVERSION + READ_SLACK, move || {
-            let bits = apply(&folder, id, settings);
-            (bits, conversion_time(&folder))
+            let applied = apply(&folder, settings);
+            (applied, conversion_time(&folder))
         });
-        let (bits, conversion) = done.await?;
-        self.set_up_with = bits;
-        self.conversion = conversion.unwrap_or(LONGEST_CONVERSION);
+        let (applied, conversion_time) = done.await?;
+        self.conversion_time = conversion_time;
+        match applied {
+            Ok(bits) => self.set_up = SetUp::Done { bits },
+            Err(Refused { error, is_final }) => {
+                self.complain(&format!("It cannot be set up: {error}."));
+                if is_final {
+                    let bits = settings.resolution.and_then(|_| resolution(&self.folder));
+                    self.set_up = SetUp::Done { bits };
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Whether its bytes show another resolution than it was set up with: it has lost power since.
-    pub(super) fn has_forgotten(&self) -> bool {
-        self.set_up_with.is_some() && self.set_up_with != self.track.resolution()
+    /// Looks whether the bytes of a read show another resolution than it was set up with: it has lost power since, and
+    /// the kernel may have waited too short for it.
+    pub(super) fn has_forgotten(&mut self, text: &str) -> bool {
+        let SetUp::Done { bits: Some(bits) } = self.set_up else { return false };
+        let shown = parse_w1_slave(text).ok().and_then(|pad| pad.resolution(self.rom_id.family()));
+        let forgotten = shown.is_some_and(|shown| shown != bits);
+        if forgotten {
+            self.set_up = SetUp::Needed;
+        }
+        forgotten
+    }
+
+    fn complain(&mut self, text: &str) {
+        if !std::mem::replace(&mut self.complained, true) {
+            tracing::warn!(id = %self.rom_id, "{text}");
+        }
+    }
+}
+
+/// A setting that was not taken.
+struct Refused {
+    error: io::Error,
+    /// Whether it will be no other the next time.
+    is_final: bool,
+}
+
+impl Refused {
+    fn new(error: io::Error) -> Refused {
+        use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
+        let is_final = matches!(error.kind(), NotFound | PermissionDenied | Unsupported);
+        Refused { error, is_final }
     }
 }
 
 /// Sets a chip's resolution, then its conversion time, which the kernel forgets at a change of the resolution. Gives the
-/// resolution that it has now, where it was to be set.
-fn apply(folder: &Path, id: RomId, settings: ChipSettings) -> Option<u8> {
-    let set = settings.resolution.and_then(|bits| {
-        if resolution(folder) != Some(bits)
-            && let Err(error) = set_resolution(folder, bits)
-        {
-            tracing::warn!(%id, bits, "The resolution cannot be set: {error}.");
-        }
-        resolution(folder)
-    });
-    if let Some(time) = settings.conversion_time
-        && let Err(error) = set_conversion_time(folder, time)
+/// resolution that its bytes must show from now on, where it was to be set.
+fn apply(folder: &Path, settings: ChipSettings) -> Result<Option<u8>, Refused> {
+    if let Some(bits) = settings.resolution
+        && resolution(folder) != Some(bits)
     {
-        tracing::warn!(%id, "The conversion time cannot be set: {error}.");
+        set_resolution(folder, bits).map_err(Refused::new)?;
     }
-    set
+    if let Some(time) = settings.conversion_time {
+        set_conversion_time(folder, time).map_err(Refused::new)?;
+    }
+    Ok(settings.resolution)
 }
 
 /// Sets how long the kernel waits for a conversion and reads it back. It cannot measure a chip without a power pin.
@@ -176,7 +255,9 @@ pub fn set_resolution(folder: &Path, bits: u8) -> io::Result<()> {
     write_attribute(&folder.join("resolution"), &format!("{bits}\n"))?;
     match resolution(folder) {
         Some(now) if now == bits => Ok(()),
-        Some(now) => Err(io::Error::other(format!("the chip stays at {now} bit"))),
+        Some(now) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, format!("the chip stays at {now} bit")))
+        }
         None => Err(io::Error::other("it cannot be read back")),
     }
 }
@@ -202,7 +283,8 @@ pub fn power(folder: &Path) -> Power {
 /// How long the kernel waits for a conversion of this chip.
 pub fn conversion_time(folder: &Path) -> Option<Duration> {
     let text = read_attribute(&folder.join("conv_time")).ok()?;
-    text.trim().parse().ok().filter(|millis| *millis > 0).map(Duration::from_millis)
+    let millis = text.trim().parse().ok().filter(|millis| (1..=LONGEST_SET_MS).contains(millis));
+    millis.map(Duration::from_millis)
 }
 
 /// Lets the kernel measure a conversion of the chip and gives the time, a fifth added; then the kernel waits as long as

@@ -60,6 +60,10 @@ pub struct W1 {
     /// Every bus that was seen; `None` while it is measuring.
     buses: BTreeMap<PathBuf, Option<W1Bus>>,
     strangers: BTreeMap<RomId, Presence>,
+    /// What the last look saw.
+    seen: BTreeMap<RomId, PathBuf>,
+    /// Whether faults of sensors that are on no bus still wait to be handed on.
+    absent_wait: bool,
     calls: Blocking,
 }
 
@@ -91,7 +95,7 @@ impl Slot {
     fn bind(&mut self, root: &Path, id: RomId) {
         let chip = Chip::new(root, id);
         let W1Sensor { series, settings, .. } = self.sensor;
-        self.chip = SlotChip::Idle(Box::new(Placed { series, chip, settings, is_new: true }));
+        self.chip = SlotChip::Idle(Box::new(Placed { series, chip, settings }));
         self.presence = Presence::default();
     }
 
@@ -132,18 +136,19 @@ pub async fn sample_w1(mut w1: W1, mut to: Sampling) {
             }
             () = tokio::time::sleep_until(wake) => {}
         }
-        let seen = w1.look().await;
+        w1.look().await;
         let now = Instant::now();
         scan_at = now + SCAN_EVERY;
-        for sighting in w1.strangers(&seen, &to, now) {
+        w1.bind_any();
+        for sighting in w1.strangers(&to, now) {
             if to.out.send(Observed::Sighting(sighting)).await.is_err() {
                 return;
             }
         }
-        w1.own(&seen, now);
+        w1.own(now);
         let due = schedule.take(now);
         to.counts.miss(due.missed);
-        for (turn, slots) in w1.turns(&seen, &due.sensors, wake, &to) {
+        for (turn, slots) in w1.turns(&due.sensors, &schedule, &to) {
             busy.push(measure(turn, slots, to.clone()));
         }
     }
@@ -173,9 +178,12 @@ impl W1 {
             sensors,
             buses: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            absent_wait: false,
             calls: Blocking::default(),
         };
-        w1.bind_any(&scan(root).unwrap_or_default());
+        w1.seen = scan(root).unwrap_or_default();
+        w1.bind_any();
         w1
     }
 
@@ -184,11 +192,13 @@ impl W1 {
         self.sensors.iter().filter_map(|slot| Some((slot.sensor.series, slot.id()?)))
     }
 
-    async fn look(&mut self) -> BTreeMap<RomId, PathBuf> {
+    /// Looks which chips are there. While the folder cannot be listed in time, what was there before still is; one that
+    /// cannot be listed at all has none.
+    async fn look(&mut self) {
         let root = self.root.clone();
-        let found = self.calls.call(SCAN_DEADLINE, move || scan(&root)).await;
-        // A folder that cannot be listed has no chips.
-        found.ok().and_then(Result::ok).unwrap_or_default()
+        if let Ok(found) = self.calls.call(SCAN_DEADLINE, move || scan(&root)).await {
+            self.seen = found.unwrap_or_default();
+        }
     }
 
     fn is_own(&self, id: RomId) -> bool {
@@ -196,8 +206,8 @@ impl W1 {
     }
 
     /// A sensor that takes any chip takes one that nobody has; when its own is gone, another if there is just one.
-    fn bind_any(&mut self, seen: &BTreeMap<RomId, PathBuf>) {
-        let free: Vec<RomId> = seen.keys().copied().filter(|id| !self.is_own(*id)).collect();
+    fn bind_any(&mut self) {
+        let free: Vec<RomId> = self.seen.keys().copied().filter(|id| !self.is_own(*id)).collect();
         let Some(first) = free.first().copied() else { return };
         for slot in self.sensors.iter_mut().filter(|slot| slot.sensor.id.is_none()) {
             let sensor = &slot.sensor.name;
@@ -216,46 +226,40 @@ impl W1 {
                 _ => continue,
             }
             slot.bind(&self.root, first);
+            self.strangers.remove(&first);
             return;
         }
     }
 
     /// Chips that are not in the pipeline and came or went.
-    fn strangers(
-        &mut self,
-        seen: &BTreeMap<RomId, PathBuf>,
-        to: &Sampling,
-        now: Instant,
-    ) -> Vec<Sighting> {
-        self.bind_any(seen);
-        for id in seen.keys() {
+    fn strangers(&mut self, to: &Sampling, now: Instant) -> Vec<Sighting> {
+        for id in self.seen.keys() {
+            if self.strangers.len() >= STRANGERS {
+                // On a bad cable ids appear for a moment: they make room.
+                self.strangers.retain(|_, presence| !presence.is_told_gone());
+            }
             if !self.is_own(*id) && self.strangers.len() < STRANGERS {
                 self.strangers.entry(*id).or_default();
             }
         }
-        let own: Vec<RomId> = self.sensors.iter().filter_map(Slot::id).collect();
         let mut sightings = Vec::new();
-        self.strangers.retain(|id, presence| {
-            let present = seen.contains_key(id) && !own.contains(id);
-            let told = presence.look(present, now);
-            if let Some(present) = told {
+        for (id, presence) in &mut self.strangers {
+            if let Some(present) = presence.look(self.seen.contains_key(id), now) {
                 report_stranger(*id, present);
                 let time = to.clock.at(now);
                 sightings.push(Sighting { id: id.to_string().into(), time, present });
             }
-            told != Some(false)
-        });
+        }
         sightings
     }
 
     /// Tells of the pipeline's own sensors that came or went.
-    fn own(&mut self, seen: &BTreeMap<RomId, PathBuf>, now: Instant) {
+    fn own(&mut self, now: Instant) {
         for slot in &mut self.sensors {
             let Some(id) = slot.id() else { continue };
-            let present = seen.contains_key(&id);
+            let present = self.seen.contains_key(&id);
             if !present && let SlotChip::Idle(placed) = &mut slot.chip {
-                placed.is_new = true;
-                placed.chip.track.appeared();
+                placed.chip.appeared();
             }
             let Presence { flutters, .. } = slot.presence;
             let was_gone = slot.presence.is_told_gone();
@@ -275,25 +279,35 @@ impl W1 {
         }
     }
 
-    /// The measurements that begin now: one for each bus, and one for sensors that are on none.
+    /// The measurements that begin now: one for each bus, and one for sensors that are on none. What cannot begin, because
+    /// the one before is not done, is missed.
     fn turns(
         &mut self,
-        seen: &BTreeMap<RomId, PathBuf>,
         due: &[usize],
-        at: Instant,
+        schedule: &Schedule,
         to: &Sampling,
     ) -> Vec<(BusTurn, Vec<usize>)> {
-        let mut of_bus: BTreeMap<Option<&PathBuf>, Vec<usize>> = BTreeMap::new();
+        let mut of_bus: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        let mut absent = Vec::new();
         for &position in due {
-            let id = self.sensors.get(position).and_then(Slot::id);
-            of_bus.entry(id.and_then(|id| seen.get(&id))).or_default().push(position);
+            let Some(slot) = self.sensors.get(position) else { continue };
+            match slot.id().and_then(|id| self.seen.get(&id)) {
+                Some(bus) => of_bus.entry(bus.clone()).or_default().push(position),
+                // Its last measurement comes first, from the bus that it was on.
+                None if matches!(slot.chip, SlotChip::Busy(_)) => to.counts.miss(1),
+                None => absent.push(slot.sensor.series),
+            }
         }
         let mut turns = Vec::new();
+        if !absent.is_empty() {
+            if self.absent_wait {
+                to.counts.miss(absent.len() as u64);
+            } else {
+                self.absent_wait = true;
+                turns.push((BusTurn::nowhere(absent), Vec::new()));
+            }
+        }
         for (folder, positions) in of_bus {
-            let Some(folder) = folder else {
-                turns.push((BusTurn::nowhere(self.series_of(&positions)), Vec::new()));
-                continue;
-            };
             let bus = self
                 .buses
                 .entry(folder.clone())
@@ -302,7 +316,7 @@ impl W1 {
                 to.counts.miss(positions.len() as u64);
                 continue;
             };
-            turns.push(self.turn(bus, positions, seen, at, to));
+            turns.push(self.turn(bus, positions, schedule, to));
         }
         turns
     }
@@ -311,16 +325,12 @@ impl W1 {
         &mut self,
         mut bus: W1Bus,
         positions: Vec<usize>,
-        seen: &BTreeMap<RomId, PathBuf>,
-        at: Instant,
+        schedule: &Schedule,
         to: &Sampling,
     ) -> (BusTurn, Vec<usize>) {
         let (mut chips, mut slots) = (Vec::new(), Vec::new());
-        let mut shortest = SCAN_EVERY;
         for position in positions {
-            let Some(slot) = self.sensors.get_mut(position) else { continue };
-            shortest = shortest.min(slot.sensor.interval);
-            match slot.take() {
+            match self.sensors.get_mut(position).and_then(Slot::take) {
                 Some(placed) => {
                     chips.push(placed);
                     slots.push(position);
@@ -329,23 +339,25 @@ impl W1 {
                 None => to.counts.miss(1),
             }
         }
+        let on_bus = |id: RomId| self.seen.get(&id).is_some_and(|folder| folder == bus.folder());
+        let of_bus = self.sensors.iter().zip(0..).filter(|(slot, _)| slot.id().is_some_and(on_bus));
+        let until = of_bus.filter_map(|(_, position)| schedule.next_of(position)).min();
         let is_in_turn = |id: RomId| chips.iter().any(|placed| placed.chip.rom_id == id);
-        let folder = bus.folder().to_path_buf();
-        let others = seen.iter().filter(|(id, bus)| **bus == folder && !is_in_turn(**id));
-        bus.set_bystanders(&self.root, others.map(|(id, _)| *id));
-        (BusTurn { bus: Some(bus), chips, absent: Vec::new(), until: at + shortest }, slots)
-    }
-
-    fn series_of(&self, positions: &[usize]) -> Vec<u32> {
-        let slots = positions.iter().filter_map(|position| self.sensors.get(*position));
-        slots.map(|slot| slot.sensor.series).collect()
+        let others = self.seen.keys().copied().filter(|id| on_bus(*id) && !is_in_turn(*id));
+        let others: Vec<RomId> = others.collect();
+        bus.set_bystanders(&self.root, others);
+        let until = until.unwrap_or_else(Instant::now);
+        (BusTurn { bus: Some(bus), chips, absent: Vec::new(), until }, slots)
     }
 
     fn take_back(&mut self, done: Done) -> Onward {
         let Done { turn, slots, onward } = done;
-        if let Some(mut bus) = turn.bus {
-            bus.report();
-            self.buses.insert(bus.folder().to_path_buf(), Some(bus));
+        match turn.bus {
+            Some(mut bus) => {
+                bus.report();
+                self.buses.insert(bus.folder().to_path_buf(), Some(bus));
+            }
+            None => self.absent_wait = false,
         }
         for (placed, position) in turn.chips.into_iter().zip(slots) {
             if let Some(slot) = self.sensors.get_mut(position) {

@@ -16,7 +16,8 @@ const MOST: usize = 1_024;
 pub fn scan(w1_root: &Path) -> io::Result<BTreeMap<RomId, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(w1_root)?.take(MOST) {
-        let entry = entry?;
+        // One that vanishes meanwhile is not there.
+        let Ok(entry) = entry else { continue };
         let Some(rom_id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };

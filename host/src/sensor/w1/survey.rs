@@ -37,6 +37,8 @@ pub struct Look {
     pub is_clone: bool,
     /// How long its bus took for all its chips.
     pub took: Duration,
+    /// Whether they were measured by one command.
+    pub at_once: bool,
 }
 
 impl Survey {
@@ -64,7 +66,7 @@ impl Survey {
             });
             if !turn.chips.iter().any(|placed| placed.chip.rom_id == *id) {
                 let (chip, settings) = (Chip::new(root, *id), ChipSettings::default());
-                turn.chips.push(Placed { series: 0, chip, settings, is_new: true });
+                turn.chips.push(Placed { series: 0, chip, settings });
             }
         }
     }
@@ -79,6 +81,7 @@ async fn look_at(turn: &mut BusTurn, clock: &Clock) -> Vec<(RomId, Look)> {
     let (all, mut batch): (Vec<usize>, _) = ((0..turn.chips.len()).collect(), Batch::default());
     turn.measure(&all, clock, &mut batch).await;
     let took = begun.elapsed();
+    let at_once = turn.bus.as_ref().is_some_and(W1Bus::measured_at_once);
     let looks = batch.in_order().into_iter().filter_map(|measured| {
         let (series, time, measurement) = match measured {
             Ok(reading) => {
@@ -90,7 +93,8 @@ async fn look_at(turn: &mut BusTurn, clock: &Clock) -> Vec<(RomId, Look)> {
         let chip = &turn.chips.get(series as usize)?.chip;
         let resolution = measurement.is_ok().then(|| chip.track.resolution()).flatten();
         let is_clone = chip.track.is_clone();
-        let look = Look { time, measurement, reads: chip.reads, resolution, is_clone, took };
+        let look =
+            Look { time, measurement, reads: chip.reads, resolution, is_clone, took, at_once };
         Some((chip.rom_id, look))
     });
     looks.collect()

@@ -159,7 +159,12 @@ impl Track {
         let Ok(pad) = parse_w1_slave(text) else { return };
         let Ok(value) = pad.celsius(self.family) else { return };
         let (reserved, genuine) = pad.reserved_6();
-        if self.family != 0x10 && genuine != NO_CONVERSION {
+        // Known of 12 bit alone; and what may be the power-on value proves nothing.
+        let tells = self.family != 0x10
+            && pad.resolution(self.family) == Some(12)
+            && genuine != NO_CONVERSION
+            && !pad.is_at_power_on(self.family);
+        if tells {
             self.reserved = match reserved {
                 NO_CONVERSION => Reserved::Constant,
                 _ if reserved == genuine => Reserved::Counts,

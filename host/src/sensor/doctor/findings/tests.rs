@@ -43,6 +43,7 @@ fn look(id: &str, change: impl FnOnce(&mut Look)) -> BTreeMap<RomId, Look> {
         resolution: Some(12),
         is_clone: false,
         took: Duration::from_millis(760),
+        at_once: true,
     };
     change(&mut look);
     BTreeMap::from([(id.parse().unwrap(), look)])
