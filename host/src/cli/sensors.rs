@@ -12,8 +12,8 @@ use clap::Args;
 use super::system::System;
 use super::{Failure, block_on, parse_duration, say};
 use crate::clock::Clock;
-use crate::reading::{Batch, Quantity, Series, Timestamp};
-use crate::sensor::doctor::{Facts, Measuring, facts, findings};
+use crate::reading::{Batch, Quantity, Series};
+use crate::sensor::doctor::{Asking, Facts, facts, findings};
 use crate::sensor::w1::{Look, Survey, save_to_eeprom, scan, set_resolution, toml_block};
 use crate::sensor::{Found, RomId, SystemPaths, read_all};
 use crate::uplink::Scribe;
@@ -21,6 +21,9 @@ use crate::uplink::wire::Message;
 
 /// Most reads of one call: at one a second it takes a quarter of an hour.
 const MOST_READS: i64 = 1_000;
+
+/// How long a look at the system may take: a bus that hangs is what this command has to tell of.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Find every thermometer, read it, and say what is wrong with the wiring and what to do.
 #[derive(Args)]
@@ -63,36 +66,23 @@ impl Sensors {
         if let Some(id) = self.id {
             set_up(&system, id, self.resolution, self.save_to_eeprom)?;
         }
-        let measuring = if self.measure { Measuring::Yes } else { Measuring::No };
-        let doctor = Doctor { system, id: self.id, clock: Clock::start(), measuring };
+        let asking = if self.measure { Asking::ConversionTime } else { Asking::Settings };
+        let doctor = Doctor { system, id: self.id, clock: Clock::start(), asking };
+        let unlisted = scan(&doctor.system.w1).err();
         if self.toml {
-            let others = doctor.others();
-            let others = others.iter().map(Found::toml_block);
-            let blocks: Vec<String> =
-                doctor.seen().into_keys().map(toml_block).chain(others).collect();
-            return Ok(say(blocks.join("\n\n"))?);
+            block_on(print_toml(&doctor))??;
+        } else if self.json {
+            block_on(print_json(&doctor, self.reads.unwrap_or(1)))??;
+        } else if self.watch {
+            block_on(watch::watch(doctor, self.interval, self.reads))??;
+            return Ok(());
+        } else {
+            block_on(print_report(&doctor, self.reads.unwrap_or(1)))??;
         }
-        if self.watch {
-            return block_on(watch::watch(doctor, self.interval, self.reads))?;
-        }
-        let (looks, facts) = block_on(doctor.examine(self.reads.unwrap_or(1)))?;
-        let others = doctor.others();
-        if self.json {
-            return print_json(&looks, &others, doctor.clock.now());
-        }
-        for line in report::report(&facts, &looks).into_iter().chain(report::others(&others)) {
-            say(line)?;
-        }
-        if !looks.is_empty() || !others.is_empty() {
-            say(
-                "\n`weir sensors --toml` prints the tables that take them into a pipeline file.\n",
-            )?;
-        }
-        for line in report::advice(&findings(&facts, &looks)) {
-            say(line)?;
-        }
-        match facts.unlisted {
-            Some(why) => Err(format!("cannot list {}: {why}", doctor.system.w1.display()).into()),
+        match unlisted {
+            Some(error) => {
+                Err(format!("cannot list {}: {error}", doctor.system.w1.display()).into())
+            }
             None => Ok(()),
         }
     }
@@ -103,7 +93,7 @@ struct Doctor {
     system: SystemPaths,
     id: Option<RomId>,
     clock: Clock,
-    measuring: Measuring,
+    asking: Asking,
 }
 
 impl Doctor {
@@ -114,14 +104,35 @@ impl Doctor {
         seen
     }
 
-    /// What there is beside 1-Wire thermometers. Blocks while the kernel talks to the chips.
-    fn others(&self) -> Vec<Found> {
-        if self.id.is_some() { Vec::new() } else { read_all(&self.system.root) }
+    /// What there is beside 1-Wire thermometers; nothing when a chip does not answer in time.
+    async fn others(&self) -> Vec<Found> {
+        if self.id.is_some() {
+            return Vec::new();
+        }
+        let root = self.system.root.clone();
+        let others = tokio::task::spawn_blocking(move || read_all(&root));
+        match tokio::time::timeout(PATIENCE, others).await {
+            Ok(others) => others.unwrap_or_default(),
+            Err(_) => {
+                tracing::warn!("A sensor beside 1-Wire did not answer within {PATIENCE:?}.");
+                Vec::new()
+            }
+        }
     }
 
-    /// What the system shows. Blocks while the kernel asks each chip.
-    fn facts(&self) -> Facts {
-        let mut facts = facts(&self.system, self.measuring);
+    /// What the system shows. On a bus that hangs, its chips are not asked.
+    async fn facts(&self) -> Facts {
+        let look = |asking| {
+            let system = self.system.clone();
+            tokio::task::spawn_blocking(move || facts(&system, asking))
+        };
+        let asked = tokio::time::timeout(PATIENCE, look(self.asking)).await;
+        let mut facts = match asked {
+            Ok(Ok(facts)) => facts,
+            _ => {
+                look(Asking::Nothing).await.unwrap_or_else(|_| facts(&self.system, Asking::Nothing))
+            }
+        };
         for bus in &mut facts.buses {
             bus.chips.retain(|id, _| self.id.is_none_or(|only| only == *id));
         }
@@ -129,15 +140,36 @@ impl Doctor {
     }
 
     /// Reads all sensors so often. What each gave last is told.
-    async fn examine(&self, reads: u64) -> (BTreeMap<RomId, Look>, Facts) {
+    async fn look(&self, reads: u64) -> BTreeMap<RomId, Look> {
         let mut survey = Survey::default();
         let mut looks = BTreeMap::new();
         for _read in 0..reads {
             looks.append(&mut survey.look(&self.system.w1, &self.seen(), &self.clock).await);
         }
-        // Reading first: what has just appeared may still be without a driver a moment before.
-        (looks, self.facts())
+        looks
     }
+}
+
+async fn print_report(doctor: &Doctor, reads: u64) -> Result<(), Failure> {
+    let looks = doctor.look(reads).await;
+    let (facts, others) = (doctor.facts().await, doctor.others().await);
+    for line in report::report(&facts, &looks).into_iter().chain(report::others(&others)) {
+        say(line)?;
+    }
+    if !looks.is_empty() || !others.is_empty() {
+        say("\n`weir sensors --toml` prints the tables that take them into a pipeline file.\n")?;
+    }
+    for line in report::advice(&findings(&facts, &looks)) {
+        say(line)?;
+    }
+    Ok(())
+}
+
+async fn print_toml(doctor: &Doctor) -> Result<(), Failure> {
+    let others = doctor.others().await;
+    let others = others.iter().map(Found::toml_block);
+    let blocks: Vec<String> = doctor.seen().into_keys().map(toml_block).chain(others).collect();
+    Ok(say(blocks.join("\n\n"))?)
 }
 
 fn set_up(
@@ -158,11 +190,9 @@ fn set_up(
     Ok(())
 }
 
-fn print_json(
-    looks: &BTreeMap<RomId, Look>,
-    others: &[Found],
-    now: Timestamp,
-) -> Result<(), Failure> {
+async fn print_json(doctor: &Doctor, reads: u64) -> Result<(), Failure> {
+    let (looks, others) = (doctor.look(reads).await, doctor.others().await);
+    let now = doctor.clock.now();
     let looks = looks
         .iter()
         .map(|(id, look)| (id.to_string(), Quantity::Temperature, look.time, look.measurement));

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, list};
 use super::problems::{Problem, Problems, Source};
-use super::{MOST_SENSORS, Output, Pipeline, Shows, Stage, Uplink};
+use super::{Driver, MOST_SENSORS, Output, Pipeline, Sensor, Shows, Stage, Uplink};
 use crate::file;
 use crate::plugin::{PluginFile, PluginKind};
 use crate::uplink::Endpoint;
@@ -78,6 +78,16 @@ impl<'a> Checker<'_, 'a, '_> {
             sensor_tables.iter().partition(|table| sensors::is_for_all(table));
         let sensors = self.sensors(&named);
         let all = self.all_thermometers(&for_all);
+        let is_any = |sensor: &Sensor| matches!(sensor.driver, Driver::Ds18b20 { id: None, .. });
+        if all.is_some()
+            && let Some(any) = sensors.iter().flatten().find(|sensor| is_any(sensor))
+        {
+            let text = format!(
+                "sensor `{}`: `id` is \"any\", but another takes them all: name this one by its ROM id",
+                any.name
+            );
+            self.source.problem(&(0..0), text);
+        }
         // What a stage may name: also sensors that have a problem of their own.
         let names: Vec<&str> = named.iter().map(|(t, _)| name_of(t).unwrap_or_default()).collect();
         if sensor_tables.is_empty() {

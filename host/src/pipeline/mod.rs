@@ -165,14 +165,20 @@ impl Pipeline {
         let Some(AllThermometers { interval, settings }) = self.all else { return };
         for id in found {
             let is_named = |sensor: &Sensor| matches!(sensor.driver, Driver::Ds18b20 { id: Some(named), .. } if named == id);
-            if self.sensors.iter().any(is_named) || self.sensors.len() >= MOST_SENSORS {
+            let name = id.to_string();
+            let is_taken = |sensor: &Sensor| is_named(sensor) || *sensor.name == *name;
+            if self.sensors.iter().any(is_taken) {
+                continue;
+            }
+            if self.sensors.len() >= MOST_SENSORS {
+                tracing::warn!(%id, "A pipeline has at most {MOST_SENSORS} sensors: this one is left out.");
                 continue;
             }
             let driver = Driver::Ds18b20 { id: Some(id), interval, settings };
             for stage in self.stages.iter_mut().filter(|stage| stage.is_for_all) {
                 stage.sensors.push(self.sensors.len());
             }
-            self.sensors.push(Sensor { name: id.to_string().into(), driver });
+            self.sensors.push(Sensor { name: name.into(), driver });
         }
     }
 }

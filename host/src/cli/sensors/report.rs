@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::file::printable;
 use crate::reading::{Doubt, Measured};
-use crate::sensor::doctor::{Bulk, Bus, Facts, Finding, Weight};
+use crate::sensor::doctor::{Bus, Facts, Finding, Weight};
 use crate::sensor::w1::{Look, Power};
 use crate::sensor::{Found, RomId};
 
@@ -40,11 +40,13 @@ pub(super) fn report(facts: &Facts, looks: &BTreeMap<RomId, Look>) -> Vec<String
 fn bus_line(bus: &Bus, looks: &BTreeMap<RomId, Look>) -> String {
     let count = bus.chips.len();
     let name = printable(&bus.name);
-    let took = bus.chips.keys().filter_map(|id| looks.get(id)).map(|look| look.took).max();
+    let looks: Vec<&Look> = bus.chips.keys().filter_map(|id| looks.get(id)).collect();
+    let took = looks.iter().map(|look| look.took).max();
+    let at_once = looks.iter().any(|look| look.at_once);
     let sensors = if count == 1 { "sensor" } else { "sensors" };
     match took {
         Some(took) if count > 1 => {
-            let how = if bus.bulk == Bulk::Writable { "at once" } else { "one after the other" };
+            let how = if at_once { "at once" } else { "one after the other" };
             format!("{name}: {count} {sensors}, measured {how} in {:.2} s", seconds(took))
         }
         Some(took) => format!("{name}: {count} {sensors}, measured in {:.2} s", seconds(took)),

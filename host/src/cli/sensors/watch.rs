@@ -43,7 +43,7 @@ pub(super) async fn watch(
         // Asking each chip for its settings takes time: only when others are there than before.
         let facts = match known.take() {
             Some((before, facts)) if before == ids && !facts.buses.is_empty() => facts,
-            _ => doctor.facts(),
+            _ => doctor.facts().await,
         };
         let mut lines = table(&facts, &looks, &ids, doctor.clock.now());
         let mut found = findings(&facts, &looks);

@@ -83,6 +83,8 @@ pub enum Bulk {
 pub struct Chip {
     /// Whether the driver for thermometers has taken it.
     pub has_driver: bool,
+    /// Whether the user may write its settings.
+    pub writable: bool,
     /// Where its power comes from.
     pub power: Power,
     /// Bits of its temperature.
@@ -93,20 +95,22 @@ pub struct Chip {
     pub measured: Option<Duration>,
 }
 
-/// Whether each chip's conversion time is measured, which takes a conversion each and the right to write.
+/// What each chip is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measuring {
-    /// It is.
-    Yes,
-    /// It is not.
-    No,
+pub enum Asking {
+    /// Nothing: the bus may hang.
+    Nothing,
+    /// Its power and its settings.
+    Settings,
+    /// The same, and the kernel measures its conversion time, which takes a conversion and the right to write.
+    ConversionTime,
 }
 
 /// Looks around. Blocks while the kernel asks each chip for its power and its settings.
-pub fn facts(system: &SystemPaths, measuring: Measuring) -> Facts {
+pub fn facts(system: &SystemPaths, asking: Asking) -> Facts {
     let root = &system.root;
     let has = |module: &str| root.join("sys/module").join(module).exists();
-    let (buses, unlisted) = match buses(&system.w1, measuring) {
+    let (buses, unlisted) = match buses(&system.w1, asking) {
         Ok(buses) => (buses, None),
         Err(error) => (Vec::new(), Some(error.kind())),
     };
@@ -157,7 +161,7 @@ fn w1_gpio(line: &str) -> Option<u8> {
     Some(pin.and_then(|pin| pin.trim().parse().ok()).unwrap_or(4))
 }
 
-fn buses(w1_root: &Path, measuring: Measuring) -> io::Result<Vec<Bus>> {
+fn buses(w1_root: &Path, asking: Asking) -> io::Result<Vec<Bus>> {
     let mut buses: BTreeMap<PathBuf, Bus> = BTreeMap::new();
     let mut names = Vec::new();
     for entry in std::fs::read_dir(w1_root)?.take(MOST) {
@@ -180,7 +184,7 @@ fn buses(w1_root: &Path, measuring: Measuring) -> io::Result<Vec<Bus>> {
         });
         match name.parse::<RomId>() {
             Ok(id) => {
-                bus.chips.insert(id, Chip::ask(&real, measuring));
+                bus.chips.insert(id, Chip::ask(&real, asking));
             }
             Err(_) if name.starts_with("00-") => bus.ghosts.push(name),
             Err(_) => bus.foreign.push(name),
@@ -203,13 +207,27 @@ impl Bus {
 }
 
 impl Chip {
-    fn ask(folder: &Path, measuring: Measuring) -> Chip {
-        let measured = match measuring {
-            Measuring::Yes => measure_conversion_time(folder),
-            Measuring::No => None,
-        };
+    fn ask(folder: &Path, asking: Asking) -> Chip {
+        let has_driver = folder.join("w1_slave").exists();
+        if asking == Asking::Nothing {
+            let (resolution, conversion_time, measured) = (None, None, None);
+            let power = Power::Unknown;
+            return Chip {
+                has_driver,
+                writable: true,
+                power,
+                resolution,
+                conversion_time,
+                measured,
+            };
+        }
+        let measured =
+            (asking == Asking::ConversionTime).then(|| measure_conversion_time(folder)).flatten();
+        // Opening it for writing writes nothing.
+        let open = std::fs::OpenOptions::new().write(true).open(folder.join("resolution"));
         Chip {
-            has_driver: folder.join("w1_slave").exists(),
+            has_driver,
+            writable: !open.is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied),
             power: power(folder),
             resolution: resolution(folder),
             conversion_time: conversion_time(folder),

@@ -153,7 +153,12 @@ fn rights(bus: &Bus, found: &mut Vec<Finding>) {
                 "{name}: only root may tell all its sensors to measure at once, so they are measured one after the \
                  other."
             ),
-            format!("Let the group gpio do it: put this line into /etc/udev/rules.d/99-weir.rules and restart.\n{UDEV_RULE}"),
+            format!("{RIGHTS}\n{UDEV_RULE}"),
+        )),
+        _ if chips.values().any(|chip| !chip.writable) => found.push(Finding::new(
+            Weight::Note,
+            format!("{name}: only root may change the settings of its sensors, such as `resolution`."),
+            format!("{RIGHTS}\n{UDEV_RULE}"),
         )),
         Bulk::Missing if with_driver > 1 => found.push(Finding::new(
             Weight::Note,
@@ -168,6 +173,8 @@ fn rights(bus: &Bus, found: &mut Vec<Finding>) {
     }
 }
 
+const RIGHTS: &str =
+    "Let the group gpio do it: put this line into /etc/udev/rules.d/99-weir.rules and restart.";
 /// Lets the group gpio write what Weir writes. A chip appears after its bus, and `therm_bulk_read` with the first chip.
 const UDEV_RULE: &str = "SUBSYSTEM==\"w1\", ACTION==\"add\", KERNEL==\"[0-9a-f][0-9a-f]-*\", \
      RUN+=\"/bin/sh -c 'cd /sys%p && for f in resolution conv_time ../therm_bulk_read; do \

@@ -3,5 +3,5 @@
 mod facts;
 mod findings;
 
-pub use facts::{Bulk, Bus, Chip, Facts, Measuring, Overlay, facts};
+pub use facts::{Asking, Bulk, Bus, Chip, Facts, Overlay, facts};
 pub use findings::{Finding, Weight, findings};

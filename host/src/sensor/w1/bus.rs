@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chip::{Chip, ChipSettings, LONGEST_CONVERSION, conversion_time};
-use super::track::Verdict;
+use super::open::{Open, longest_conversion, lose};
 use crate::clock::Clock;
-use crate::reading::{Batch, Doubt, FaultReason, Measured, Measurement, Timestamp};
+use crate::reading::{Batch, FaultReason, Timestamp};
 use crate::sensor::kernel::{Blocking, Hangs, read_attribute, write_attribute};
 use crate::sensor::{Driver, RomId};
 
@@ -21,12 +21,8 @@ use crate::sensor::{Driver, RomId};
 const TRIGGER_SLACK: Duration = Duration::from_millis(1_750);
 /// How often the end of somebody else's conversion is looked for.
 const POLL: Duration = Duration::from_millis(20);
-/// Reads of one chip in one cycle, the first included.
-const READS: u32 = 3;
 /// A read again must be over so long before the next cycle.
 const MARGIN: Duration = Duration::from_millis(100);
-/// After so many reads in a row that did not end in time the bus itself is stuck, and the rest is not tried.
-const STUCK: u32 = 2;
 
 /// A bus master.
 #[derive(Debug)]
@@ -86,14 +82,6 @@ pub struct BusTurn {
     pub until: Instant,
 }
 
-/// A chip whose reading is not decided yet.
-struct Open<'t> {
-    placed: &'t mut Placed,
-    reads: u32,
-    /// What it is when there is no further read: with its time and text.
-    last: Option<(Timestamp, String, Measurement)>,
-}
-
 impl Driver for BusTurn {
     async fn measure(&mut self, due: &[usize], clock: &Clock, batch: &mut Batch) {
         let BusTurn { bus, chips, absent, until } = self;
@@ -105,7 +93,7 @@ impl Driver for BusTurn {
             .iter_mut()
             .enumerate()
             .filter(|(position, _)| due.contains(position))
-            .map(|(_, placed)| Open { placed, reads: 0, last: None })
+            .map(|(_, placed)| Open::new(placed))
             .collect();
         if bus.calls.hangs() {
             return lose(open, FaultReason::Timeout, clock, batch);
@@ -311,79 +299,6 @@ impl W1Bus {
     }
 }
 
-impl Open<'_> {
-    /// Reads, unless too many before it on the same bus did not end in time. A read that hangs since an earlier cycle
-    /// says nothing about the others.
-    async fn read(&mut self, stuck: &mut u32) -> Result<String, FaultReason> {
-        if *stuck >= STUCK {
-            return Err(FaultReason::Timeout);
-        }
-        let hung_before = self.placed.chip.hangs();
-        let read = self.placed.chip.read().await;
-        match read {
-            Err(FaultReason::Timeout) if hung_before => {}
-            Err(FaultReason::Timeout) => *stuck += 1,
-            _ => *stuck = 0,
-        }
-        read
-    }
-
-    /// What a read gave. `true` when another is to be made.
-    fn take(
-        &mut self,
-        time: Timestamp,
-        read: Result<String, FaultReason>,
-        batch: &mut Batch,
-    ) -> bool {
-        self.reads += 1;
-        let (text, verdict) = match read {
-            Ok(text) => {
-                let Placed { chip, .. } = &mut self.placed;
-                let verdict = chip.track.judge(&text);
-                let reads = &mut chip.reads;
-                reads.failed += u64::from(verdict.measurement().is_err());
-                let verdict = if chip.has_forgotten(&text) { may_be_old(verdict) } else { verdict };
-                (text, verdict)
-            }
-            // Neither would be otherwise a moment later.
-            Err(reason @ (FaultReason::NotPresent | FaultReason::Timeout)) => {
-                (String::new(), Verdict::Take(Err(reason)))
-            }
-            Err(reason) => (String::new(), Verdict::ReadAgain(Err(reason))),
-        };
-        let again = matches!(verdict, Verdict::ReadAgain(_)) && self.reads < READS;
-        self.last = Some((time, text, verdict.measurement()));
-        if !again {
-            self.decide(batch);
-        }
-        again
-    }
-
-    fn decide(&mut self, batch: &mut Batch) {
-        let Some((time, text, measurement)) = self.last.take() else { return };
-        let chip = &mut self.placed.chip;
-        match measurement {
-            Ok(_) => chip.track.remember(&text),
-            Err(FaultReason::NotPresent) => chip.appeared(),
-            // So it looks while a chip is without power or unplugged: the kernel keeps its folder for a while.
-            Err(
-                FaultReason::NoAnswer
-                | FaultReason::AllZero
-                | FaultReason::PowerOnValue
-                | FaultReason::InsufficientPower,
-            ) => chip.track.appeared(),
-            Err(_) => {}
-        }
-        batch.put(self.placed.series, time, measurement);
-    }
-}
-
-/// A value that the kernel did not wait for long enough.
-fn may_be_old(verdict: Verdict) -> Verdict {
-    let doubtful = |measured: Measured| Measured { doubt: Some(Doubt::Stale), ..measured };
-    Verdict::ReadAgain(verdict.measurement().map(doubtful))
-}
-
 /// After a command to all: each chip once, without a conversion. Gives those that have to be read again.
 async fn read_triggered<'t>(
     open: Vec<Open<'t>>,
@@ -403,16 +318,4 @@ async fn read_triggered<'t>(
         }
     }
     again
-}
-
-fn lose(open: Vec<Open<'_>>, reason: FaultReason, clock: &Clock, batch: &mut Batch) {
-    for open in open {
-        batch.put(open.placed.series, clock.now(), Err(reason));
-    }
-}
-
-/// Of the chips that a command to all reaches.
-fn longest_conversion(open: &[Open<'_>]) -> Duration {
-    let chips = open.iter().map(|open| &open.placed.chip).filter(|chip| chip.serves_bulk());
-    chips.map(Chip::conversion).max().unwrap_or(LONGEST_CONVERSION)
 }

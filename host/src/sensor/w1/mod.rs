@@ -2,6 +2,7 @@
 
 mod bus;
 mod chip;
+mod open;
 mod presence;
 mod scan;
 mod survey;

@@ -12,6 +12,7 @@ const GENUINE: &str = "28-0000052cbc93";
 fn healthy() -> Facts {
     let chip = Chip {
         has_driver: true,
+        writable: true,
         power: Power::External,
         resolution: Some(12),
         conversion_time: Some(Duration::from_millis(750)),
@@ -116,6 +117,12 @@ fn each_ill_is_found_with_its_remedy() {
         "VDD pin to 3.3 V",
     );
     check(|facts| facts.buses[0].bulk = Bulk::NotWritable, none(), "only root", "therm_bulk_read");
+    check(
+        |facts| chip(facts, |chip| chip.writable = false),
+        none(),
+        "only root may change the settings",
+        "99-weir.rules",
+    );
     check(
         |facts| facts.model = Some("Raspberry Pi 5 Model B Rev 1.0".to_owned()),
         none(),
