@@ -81,6 +81,8 @@ pub enum BusFail {
     Nothing,
     /// The write succeeds, and that is all.
     Ignored,
+    /// No chip answers the reset: the kernel says at once that results are there.
+    NoPresence,
     /// No chip hears the convert command, and the kernel does not notice.
     LostConvert,
     /// The write fails.

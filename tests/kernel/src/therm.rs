@@ -276,7 +276,7 @@ impl World {
             BusFail::Errno(errno) => return Err(errno),
             BusFail::Hang(time) => self.hang(bus, Some(time)),
             BusFail::HangUntilReleased => self.hang(bus, None),
-            BusFail::Nothing | BusFail::LostConvert => {}
+            BusFail::Nothing | BusFail::NoPresence | BusFail::LostConvert => {}
         }
         let slaves = bus.slaves();
         if slaves.iter().any(|slave| !self.drives(slave)) {
@@ -288,7 +288,7 @@ impl World {
         let Some(time) = time.filter(|time| !time.is_zero()) else { return Ok(()) };
         let strong = in_bulk.iter().any(|slave| self.strong_pull_up(slave));
         let held = bus.hold()?;
-        if bus.has_presence() {
+        if bus.has_presence() && !matches!(fault, BusFail::NoPresence) {
             self.convert_all(bus, matches!(fault, BusFail::LostConvert));
             if strong && self.options.pull_up_waits_twice {
                 self.pace.sleep(time);
