@@ -201,3 +201,12 @@ fn settings_are_saved_to_the_eeprom_when_asked_for_and_only_then() {
     let (good, text) = sensors(&kernel, &["--resolution", "10"]);
     assert!(!good && text.contains("--id"), "{text}");
 }
+
+#[test]
+fn a_bus_that_hangs_is_told_and_does_not_hang_the_doctor() {
+    let Some(Patient { kernel, bus, .. }) = patient(KernelOptions::default()) else { return };
+    let held = kernel.hold_bus(bus);
+    let (good, text) = sensors(&kernel, &[]);
+    check(&text, &["28-0000052cbc91  fault: timeout", "does not give its bus back"]);
+    assert!(good && held.is_some());
+}
