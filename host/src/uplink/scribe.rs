@@ -109,20 +109,7 @@ mod tests {
     use super::*;
     use crate::reading::{FaultReason, Quality};
     use crate::uplink::wire::Message;
-
-    fn series() -> Vec<Series> {
-        let id = Some("28-0316a2794dff".into());
-        let series = |sensor: &str, id, quantity| Series {
-            sensor: sensor.into(),
-            id,
-            quantity,
-            interval: None,
-        };
-        vec![
-            series("evaporator", id, Quantity::Temperature),
-            series("air", None, Quantity::Humidity),
-        ]
-    }
+    use crate::uplink::wire::tests::series;
 
     fn time() -> Timestamp {
         "2026-11-21T23:00:00Z".parse().unwrap()

@@ -248,10 +248,11 @@ pub fn to_json(message: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn series() -> Vec<Series> {
+    /// A thermometer and a hygrometer.
+    pub(in crate::uplink) fn series() -> Vec<Series> {
         let id = Some("28-0316a2794dff".into());
         let series = |sensor: &str, id, quantity| Series {
             sensor: sensor.into(),
