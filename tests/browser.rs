@@ -141,7 +141,13 @@ fn a_person_sees_other_quantities_doubts_and_what_is_not_in_the_pipeline() {
     send(unset("humidity", 55.5));
     browser.wait(hidden, |hidden| hidden == "false");
     browser.wait(&card("air", ".age"), |text| text.starts_with("at 1 Jan"));
+    browser.wait("text('.behind')", |text| text.ends_with(" s"));
     browser.picture("clock-not-set");
+    // Silent for a while by the page's clock: late, whatever the device's own clock showed.
+    let is_old = "String(document.querySelector('[data-sensor=\"air\"]').matches('.old'))";
+    browser.wait(is_old, |old| old == "false");
+    browser.script("const real = Date.now; Date.now = () => real() + 20_000");
+    browser.wait(is_old, |old| old == "true");
     let set: weir::reading::Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
     let step_secs = now.since(set).as_secs_f64();
     send(json!({"type": "clock", "time": at(0), "synchronized": true, "step_secs": step_secs}));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::moment::{ClockStep, Moment, print};
 use crate::reading::Timestamp;
-use crate::uplink::wire::Body;
+use crate::uplink::wire::Event;
 
 /// Most alarms of a device; cleared ones give way first.
 const ALARMS: usize = 256;
@@ -71,9 +71,9 @@ impl Alarms {
     }
 
     /// Takes an alarm's message; others are none of it.
-    pub(super) fn take(&mut self, body: &Body) {
-        let Body::Alarm { alarm, sensor, condition, state, severity, value, limit, time, clock } =
-            body
+    pub(super) fn take(&mut self, event: &Event) {
+        let Event::Alarm { alarm, sensor, condition, state, severity, value, limit, time, clock } =
+            event
         else {
             return;
         };

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::moment::{ClockStep, Moment};
 use crate::reading::{Quality, Quantity};
-use crate::uplink::wire::{Body, ConnectSensor, Measured};
+use crate::uplink::wire::{Body, ConnectSensor, Event, Measured};
 
 /// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
 pub(super) const RECENT: usize = 1_800;
@@ -100,7 +100,7 @@ impl Sensor {
                 let what = What::Reading { value: *value, quality, doubt: doubt.clone() };
                 (Moment::of_message(time, clock.as_deref()), what)
             }
-            Body::Fault { time, reason, clock, .. } => {
+            Body::Event(Event::Fault { time, reason, clock, .. }) => {
                 let what = What::Fault { fault: reason.clone() };
                 (Moment::of_message(time, clock.as_deref()), what)
             }

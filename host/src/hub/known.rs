@@ -8,7 +8,7 @@ use super::history::Sensor;
 use super::moment::{ClockStep, Moment, is_unset, print};
 use super::streams::{STREAMS, Streams};
 use crate::reading::Timestamp;
-use crate::uplink::wire::{Body, Connect, Measured, UNSYNCHRONIZED};
+use crate::uplink::wire::{Body, Connect, Event, Measured, UNSYNCHRONIZED};
 
 /// Most sensors of a device.
 pub(super) const SENSORS: usize = 256;
@@ -175,33 +175,41 @@ impl Device {
         stream: Option<Uuid>,
         entries: &mut usize,
     ) -> Result<Tell, Refused> {
-        match body {
+        let event = match body {
             Body::Measured(Measured { sensor, clock, .. }) => {
                 self.counts.readings += 1;
                 self.hear_clock(clock.as_deref());
                 self.sensor(sensor)?.take(body, entries);
+                return Ok(Tell::Message);
             }
-            Body::Fault { sensor, clock, .. } => {
+            Body::Event(event) => event,
+        };
+        match event {
+            Event::Fault { sensor, clock, .. } => {
                 self.counts.faults += 1;
                 self.hear_clock(clock.as_deref());
                 self.sensor(sensor)?.take(body, entries);
             }
-            Body::Alarm { alarm, clock, .. } => {
+            Event::Alarm { alarm, clock, .. } => {
                 check_name("an alarm's name", alarm)?;
                 self.hear_clock(clock.as_deref());
-                self.alarms.take(body);
+                self.alarms.take(event);
             }
-            Body::Sensor { id, state, time } => return Ok(self.sight(id, state, time)),
-            Body::Clock { synchronized, step_secs, .. } => {
+            Event::Sensor { id, state, time, clock } => {
+                self.hear_clock(clock.as_deref());
+                self.sight(id, state, Moment::of_message(time, clock.as_deref()));
+                return Ok(Tell::Device);
+            }
+            Event::Clock { synchronized, step_secs, .. } => {
                 return Ok(self.correct(ClockStep::new(*step_secs, *synchronized)));
             }
-            Body::Dropped { from, to, .. } => {
+            Event::Dropped { from, to, .. } => {
                 let lost = self.streams.declare_lost(stream, *from, *to);
                 self.lost = self.lost.saturating_add(lost);
                 return Ok(if lost > 0 { Tell::Device } else { Tell::Message });
             }
-            Body::Health { queued, .. } => self.behind.queued = *queued,
-            Body::Result { .. } => {}
+            Event::Health { queued, .. } => self.behind.queued = *queued,
+            Event::Result { .. } => {}
         }
         Ok(Tell::Message)
     }
@@ -211,16 +219,14 @@ impl Device {
     }
 
     /// A sensor came or went that is not in the pipeline.
-    fn sight(&mut self, id: &str, state: &str, time: &str) -> Tell {
+    fn sight(&mut self, id: &str, state: &str, since: Moment) {
         self.found.retain(|found| &*found.id != id);
         if state == "found" {
             if self.found.len() >= FOUND {
                 self.found.remove(0);
             }
-            let since = Moment::of_message(time, self.clock);
             self.found.push(Found { id: id.into(), since });
         }
-        Tell::Device
     }
 
     /// Its clock was set: what was taken by it before is put right.

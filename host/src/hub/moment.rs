@@ -31,10 +31,18 @@ pub(super) struct ClockStep {
     pub(super) synchronized: bool,
 }
 
+/// A clock is not set by more than two centuries. A device that says so is not turned away: what waits behind this in
+/// its spool would never come.
+const LONGEST_STEP_SECS: f64 = 200.0 * 365.25 * 86_400.0;
+
 impl ClockStep {
     pub(super) fn new(step_secs: f64, synchronized: bool) -> ClockStep {
-        // Told in milliseconds. What is beyond three centuries stays there.
-        #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
+        let step_secs = step_secs.clamp(-LONGEST_STEP_SECS, LONGEST_STEP_SECS);
+        // Told in milliseconds.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it is bounded, and what is no number becomes 0"
+        )]
         let millis = (step_secs * 1_000.0).round() as i64;
         ClockStep { nanos: millis.saturating_mul(1_000_000), synchronized }
     }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::known::is_name;
 use crate::reading::{Quantity, Timestamp};
-use crate::uplink::wire::{Body, Measured, Message};
+use crate::uplink::wire::{Body, Event, Measured, Message};
 
 /// Longest answer to a command that is passed on, in characters.
 const LONGEST_REASON: usize = 256;
@@ -33,7 +33,7 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
         let Outline { seq, kind } = serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
         let body = match &*kind {
             "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" => {
-                Some(serde_json::from_str(text.get()).map_err(not_of_the_wire)?)
+                Some(Body::Event(serde_json::from_str(text.get()).map_err(not_of_the_wire)?))
             }
             kind => match Quantity::ALL.iter().find(|quantity| quantity.as_str() == kind) {
                 Some(quantity) => Some(measured(*quantity, text.get()).map_err(not_of_the_wire)?),
@@ -88,24 +88,31 @@ fn checked(mut body: Body) -> Result<Body, String> {
             name("sensor", sensor)?;
             one_of("quality", quality, &["good", "uncertain"])?;
             reprint(time)?;
-            for (key, text) in [("unit", unit), ("doubt", doubt), ("clock", clock)] {
-                text.as_ref().map_or(Ok(()), |text| name(key, text))?;
-            }
+            optional_name("unit", unit)?;
+            optional_name("doubt", doubt)?;
+            optional_name("clock", clock)?;
         }
-        Body::Fault { sensor, time, reason, clock } => {
+        Body::Event(event) => check_event(event)?,
+    }
+    Ok(body)
+}
+
+fn check_event(event: &mut Event) -> Result<(), String> {
+    match event {
+        Event::Fault { sensor, time, reason, clock } => {
             name("sensor", sensor)?;
             name("reason", reason)?;
-            reprint(time)?;
-            clock.as_ref().map_or(Ok(()), |clock| name("clock", clock))?;
+            optional_name("clock", clock)?;
+            reprint(time)
         }
-        Body::Sensor { id, state, time } => {
+        Event::Sensor { id, state, time, clock } => {
             name("id", id)?;
             one_of("state", state, &["found", "gone"])?;
-            reprint(time)?;
+            optional_name("clock", clock)?;
+            reprint(time)
         }
-        Body::Clock { time, .. } => reprint(time)?,
-        Body::Alarm { alarm, sensor, condition, state, severity, time, clock, .. } => {
-            clock.as_ref().map_or(Ok(()), |clock| name("clock", clock))?;
+        Event::Clock { time, .. } | Event::Health { time, .. } => reprint(time),
+        Event::Alarm { alarm, sensor, condition, state, severity, time, clock, .. } => {
             name("alarm", alarm)?;
             name("sensor", sensor)?;
             if !condition.is_empty() {
@@ -113,19 +120,23 @@ fn checked(mut body: Body) -> Result<Body, String> {
             }
             one_of("state", state, &["active", "cleared"])?;
             one_of("severity", severity, &["info", "warning", "critical"])?;
-            reprint(time)?;
+            optional_name("clock", clock)?;
+            reprint(time)
         }
-        Body::Dropped { reason, .. } => name("reason", reason)?,
-        Body::Health { time, .. } => reprint(time)?,
-        Body::Result { id, status, reason } => {
+        Event::Dropped { reason, .. } => name("reason", reason),
+        Event::Result { id, status, reason } => {
             name("id", id)?;
             name("status", status)?;
             if let Some(reason) = reason {
                 *reason = reason.chars().take(LONGEST_REASON).collect();
             }
+            Ok(())
         }
     }
-    Ok(body)
+}
+
+fn optional_name(key: &str, text: &Option<Box<str>>) -> Result<(), String> {
+    text.as_ref().map_or(Ok(()), |text| name(key, text))
 }
 
 fn name(key: &str, text: &str) -> Result<(), String> {
@@ -188,6 +199,42 @@ mod tests {
             (
                 r#"{"type":"temperature","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"fine"}"#,
                 Err("one of good, uncertain"),
+            ),
+            (
+                r#"{"type":"fault","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good"}"#,
+                Err("missing field `reason`"),
+            ),
+            (
+                r#"{"type":"alarm","alarm":"a","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good","severity":"info"}"#,
+                Err("missing field `state`"),
+            ),
+            (
+                r#"{"type":"sensor","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good"}"#,
+                Err("missing field `id`"),
+            ),
+            (
+                r#"{"type":"clock","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good"}"#,
+                Err("missing field `synchronized`"),
+            ),
+            (
+                r#"{"type":"clock","time":"2026-01-01T00:00:00Z","synchronized":true,"step_secs":1e999}"#,
+                Err("number out of range"),
+            ),
+            (
+                r#"{"type":"dropped","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good"}"#,
+                Err("missing field `from`"),
+            ),
+            (
+                r#"{"type":"health","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good"}"#,
+                Err("missing field `uptime_secs`"),
+            ),
+            (
+                r#"{"type":"result","sensor":"a","time":"2026-01-01T00:00:00Z","value":1,"quality":"good"}"#,
+                Err("missing field `id`"),
+            ),
+            (
+                r#"{"type":"sensor","id":"28-a","state":"found","time":"2026-01-01T00:00:00Z","clock":""}"#,
+                Err("`clock` must have 1 to 64"),
             ),
         ] {
             match (receive(text), expected) {

@@ -32,11 +32,11 @@ struct Known {
 
 /// A change, as browsers are sent it.
 #[derive(Clone, Debug)]
-pub(super) struct Update {
-    /// `messages`, `device`, or `renewed` for a device with all of its history.
-    pub(super) kind: &'static str,
-    /// JSON.
-    pub(super) json: Arc<str>,
+pub(super) enum Update {
+    /// `messages` or `device`, with its JSON.
+    Told(&'static str, Arc<str>),
+    /// All that was told of a device has changed: [`Hub::renewed`] gives it, when a browser can take it.
+    Renewed(Arc<str>),
 }
 
 impl Hub {
@@ -57,6 +57,18 @@ impl Hub {
         let devices = known.devices.values().collect();
         let snapshot = to_json(&Snapshot { time: Timestamp::now().to_string(), devices });
         (snapshot, self.updates.subscribe())
+    }
+
+    /// A device with all of its history, for a browser that has taken every update before it: nothing is in both.
+    /// `None` when updates wait. Devices are never forgotten.
+    pub(super) fn renewed(
+        &self,
+        name: &str,
+        updates: &broadcast::Receiver<Update>,
+    ) -> Option<Device> {
+        // Changes are told while the lock is held. It is short: the copy becomes JSON outside.
+        let known = self.known();
+        if updates.is_empty() { known.devices.get(name).cloned() } else { None }
     }
 
     /// A device has connected. Gives the highest number of its stream that is taken already.
@@ -123,26 +135,25 @@ impl Hub {
         device.behind.last_received = Some(Timestamp::now().to_string());
         if !new.is_empty() {
             let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));
-            self.tell("messages", json);
+            self.tell(Update::Told("messages", json.into()));
         }
         match tell {
             Tell::Message => {}
             Tell::Device => self.tell_device(device),
-            Tell::Everything if somebody_looks => self.tell("renewed", to_json(device)),
-            Tell::Everything => {}
+            Tell::Everything => self.tell(Update::Renewed(name.into())),
         }
         Ok(device.streams.taken(stream))
     }
 
     fn tell_device(&self, device: &Device) {
         if self.updates.receiver_count() > 0 {
-            self.tell("device", to_json(&device.without_recent()));
+            self.tell(Update::Told("device", to_json(&device.without_recent()).into()));
         }
     }
 
-    fn tell(&self, kind: &'static str, json: String) {
+    fn tell(&self, update: Update) {
         // Nobody listens: then nobody misses it.
-        let _listeners = self.updates.send(Update { kind, json: json.into() });
+        let _listeners = self.updates.send(update);
     }
 
     /// All devices without their history, as JSON.

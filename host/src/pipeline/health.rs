@@ -9,7 +9,7 @@ use crate::reading::Timestamp;
 use crate::sensor::Sampled;
 use crate::spool::Spool;
 use crate::stop::Stop;
-use crate::uplink::wire::Body;
+use crate::uplink::wire::Event;
 
 /// How often the device tells how it is, and when it does so first.
 const HEALTH: Duration = Duration::from_secs(60);
@@ -34,14 +34,15 @@ impl Health {
             wait = HEALTH;
             for spool in &self.spools {
                 let state = spool.state();
-                spool.append(vec![Body::Health {
+                let health = Event::Health {
                     time: Timestamp::now().to_string().into(),
                     uptime_secs: self.begun.elapsed().as_secs(),
                     queued: state.queued,
                     dropped: state.dropped,
                     missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
                     plugin_traps: self.passed.traps.load(Ordering::Relaxed),
-                }]);
+                };
+                spool.append(vec![health.into()]);
             }
         }
     }

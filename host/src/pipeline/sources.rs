@@ -22,7 +22,7 @@ pub(super) struct Sources {
     w1: W1,
     simulated: Vec<(u32, Simulated)>,
     simulated_intervals: Vec<Duration>,
-    devices: Vec<(AttributeDevice, Schedule)>,
+    devices: Vec<(AttributeDevice, Vec<Duration>)>,
     replays: Vec<Replay>,
 }
 
@@ -73,8 +73,7 @@ impl Sources {
             }
         }
         let device = |((class, device), (channels, intervals))| {
-            let device = AttributeDevice::new(&system.root, class, device, channels);
-            (device, Schedule::new(intervals))
+            (AttributeDevice::new(&system.root, class, device, channels), intervals)
         };
         Ok(Sources {
             devices: channels.into_iter().map(device).collect(),
@@ -98,10 +97,11 @@ impl Sources {
 
     pub(super) fn spawn(self, tasks: &mut JoinSet<()>, to: &Sampling) {
         tasks.spawn(sample_w1(self.w1, to.clone()));
+        // Schedules begin here: plugins were compiled since the sources were opened.
         let schedule = Schedule::new(self.simulated_intervals);
         tasks.spawn(sample(SimulatedSensors::new(self.simulated), schedule, to.clone()));
-        for (device, schedule) in self.devices {
-            tasks.spawn(sample(device, schedule, to.clone()));
+        for (device, intervals) in self.devices {
+            tasks.spawn(sample(device, Schedule::new(intervals), to.clone()));
         }
         for replay in self.replays {
             tasks.spawn(replay.play(to.clone()));

@@ -344,8 +344,7 @@ impl RunningStage {
 
     fn start_again(&mut self, now: Timestamp) {
         let State::Waiting { until, reason } = self.state else { return };
-        // A wait longer than the longest is a clock that was set back meanwhile.
-        if now < until && until.since(now) <= LONGEST_BACKOFF {
+        if now < until {
             return;
         }
         match self.instance() {
@@ -365,8 +364,8 @@ impl RunningStage {
     }
 
     fn save(&mut self, now: Timestamp) {
-        if self.saved_at == Timestamp::default() || now < self.saved_at {
-            // The first time, or the clock was set back.
+        // Readings may be older than the tick before them, by as long as a conversion takes: nothing is due then.
+        if self.saved_at == Timestamp::default() {
             self.saved_at = now;
         }
         let minute_is_over = now.since(self.saved_at) >= SAVE_EVERY;

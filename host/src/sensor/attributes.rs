@@ -147,19 +147,27 @@ impl From<io::Error> for Failed {
 
 /// The number in a file.
 fn number(file: &Path) -> Result<f64, Failed> {
-    let text = read_attribute(file)?;
+    parse(&read_attribute(file)?)
+}
+
+/// The number in a file; `None` when there is no such file. That the chip does not answer is another thing.
+fn optional(file: &Path) -> Result<Option<f64>, Failed> {
+    match read_attribute(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => parse(&text?).map(Some),
+    }
+}
+
+fn parse(text: &str) -> Result<f64, Failed> {
     if text.trim().is_empty() {
         return Err(FaultReason::NoAnswer.into());
     }
     text.trim().parse().map_err(|_| FaultReason::IoError.into())
 }
 
-/// The number in a file; `None` when there is no such file.
-fn optional(file: &Path) -> Result<Option<f64>, Failed> {
-    match number(file) {
-        Err(Failed { reason: FaultReason::NotPresent, .. }) => Ok(None),
-        other => other.map(Some),
-    }
+/// That a file is still there: without it, files beside it are missing because the device has gone meanwhile.
+fn still(file: &Path) -> Result<(), Failed> {
+    if file.exists() { Ok(()) } else { Err(FaultReason::NotPresent.into()) }
 }
 
 /// The value of a channel in the unit of its quantity. Blocks while the kernel talks to the chip.
@@ -288,7 +296,7 @@ fn answer(
         value(class, &folder, channel)
     };
     if let Err(Failed { reason: FaultReason::NotPresent, why: why @ None }) = &mut value {
-        *why = Some(find::no_channel(class, &folder, &channel.name));
+        *why = find::no_channel(class, &folder, &channel.name);
     }
     Answer { value, folder: Some(folder), others }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Spool, SpoolState, Stored};
-use crate::uplink::wire::{Body, Message};
+use crate::uplink::wire::{Body, Event, Message};
 
 /// Most bytes of JSON that wait in memory: about five hours of one reading a second, and little beside the 512 MiB of a Pi Zero.
 pub const CAPACITY_BYTES: usize = 2 << 20;
@@ -146,7 +146,8 @@ impl Queue {
         }
         for range in declared {
             let (from, to) = (*range.start(), *range.end());
-            self.number(Body::Dropped { from, to, reason: "spool-full".into() });
+            let dropped = Event::Dropped { from, to, reason: "spool-full".into() };
+            self.number(dropped.into());
             self.notices.push_back((self.last, range));
         }
     }
@@ -165,12 +166,12 @@ mod tests {
     use super::*;
 
     fn fault(sensor: &str) -> Body {
-        Body::Fault {
+        Body::Event(Event::Fault {
             sensor: sensor.into(),
             time: "2026-11-21T23:00:00.000Z".into(),
             reason: "stale".into(),
             clock: None,
-        }
+        })
     }
 
     fn numbers(spool: &MemorySpool, after: u64) -> Vec<u64> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::wire::{Body, Measured, UNSYNCHRONIZED};
+use super::wire::{Body, Event, Measured, UNSYNCHRONIZED};
 use crate::reading::{
     Alarm, AlarmState, Doubt, Fault, Quantity, Reading, Series, Severity, Sighting, Timestamp,
     WallClock,
@@ -42,12 +42,12 @@ impl Scribe {
 
     /// A fault's message.
     pub fn fault(&self, fault: &Fault) -> Body {
-        Body::Fault {
+        Body::Event(Event::Fault {
             sensor: self.name_of(fault.series),
             time: self.time(fault.time),
             reason: fault.reason.as_str().into(),
             clock: self.clock(),
-        }
+        })
     }
 
     /// An alarm's message.
@@ -61,7 +61,7 @@ impl Scribe {
             Severity::Warning => "warning",
             Severity::Critical => "critical",
         };
-        Body::Alarm {
+        Body::Event(Event::Alarm {
             alarm: stage.clone(),
             sensor: self.name_of(alarm.series),
             condition: alarm.condition.as_str().into(),
@@ -71,24 +71,29 @@ impl Scribe {
             limit: alarm.limit,
             time: self.time(alarm.time),
             clock: self.clock(),
-        }
+        })
     }
 
     /// The message of a sensor that is not in the pipeline.
     pub fn sighting(&self, sighting: &Sighting) -> Body {
         let state = if sighting.present { "found" } else { "gone" };
-        Body::Sensor {
+        Body::Event(Event::Sensor {
             id: (&*sighting.id).into(),
             state: state.into(),
             time: self.time(sighting.time),
-        }
+            clock: self.clock(),
+        })
     }
 
     /// The message of a change of the wall clock, which is taken over.
     pub fn wall_clock(&mut self, clock: WallClock, now: Timestamp) -> Body {
         let step_secs = clock.step_secs_since(self.wall_clock);
         self.wall_clock = clock;
-        Body::Clock { time: self.time(now), synchronized: clock.synchronized, step_secs }
+        Body::Event(Event::Clock {
+            time: self.time(now),
+            synchronized: clock.synchronized,
+            step_secs,
+        })
     }
 
     fn name_of(&self, number: u32) -> Arc<str> {
@@ -116,9 +121,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(seq: u64, body: Body, json: &str) {
+    fn check(seq: u64, body: impl Into<Body>, json: &str) {
+        let body = body.into();
         assert_eq!(Message { seq: Some(seq), body: body.clone() }.to_json(), json);
-        assert_eq!(serde_json::from_str::<Body>(json).unwrap(), body);
+        let read = match body {
+            Body::Measured(_) => Body::Measured(serde_json::from_str(json).unwrap()),
+            Body::Event(_) => Body::Event(serde_json::from_str(json).unwrap()),
+        };
+        assert_eq!(read, body);
     }
 
     #[test]
@@ -172,15 +182,15 @@ mod tests {
         check(
             13,
             scribe.sighting(&ghost),
-            r#"{"type":"sensor","seq":13,"id":"28-0316a2794dff","state":"found","time":"2026-11-21T23:01:30.500Z"}"#,
+            r#"{"type":"sensor","seq":13,"id":"28-0316a2794dff","state":"found","time":"2026-11-21T23:01:30.500Z","clock":"unsynchronized"}"#,
         );
         check(
             12,
-            Body::Dropped { from: 10, to: 11, reason: "spool-full".into() },
+            Event::Dropped { from: 10, to: 11, reason: "spool-full".into() },
             r#"{"type":"dropped","seq":12,"from":10,"to":11,"reason":"spool-full"}"#,
         );
         let result =
-            Body::Result { id: "a,b".into(), status: "failed".into(), reason: Some("no".into()) };
+            Event::Result { id: "a,b".into(), status: "failed".into(), reason: Some("no".into()) };
         check(
             13,
             result,

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 
 use super::websocket::{Socket, WebSocketUplink};
-use super::wire::{Body, HubMessage, to_json};
+use super::wire::{Event, HubMessage, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
 
@@ -203,8 +203,8 @@ impl Session<'_> {
         let shown: String = command.chars().take(LONGEST_WORD).collect();
         let reason = format!("unknown command `{}`", shown.escape_debug());
         tracing::warn!("The hub sent a command that this version does not know: {reason}.");
-        let result = Body::Result { id, status: "failed".into(), reason: Some(reason) };
-        self.uplink.spool.append(vec![result]);
+        let result = Event::Result { id, status: "failed".into(), reason: Some(reason) };
+        self.uplink.spool.append(vec![result.into()]);
         Ok(())
     }
 

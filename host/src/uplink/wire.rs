@@ -86,9 +86,19 @@ pub struct Message {
 }
 
 /// What a message says. Times are texts as they print, so that a hub passes them on unchanged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// A reading: its type is the word of its quantity.
+    Measured(Measured),
+    /// Anything else: its type is a word of the wire.
+    Event(Event),
+}
+
+/// What a message says that is not a reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Body {
+pub enum Event {
     /// A measurement that failed.
     Fault {
         /// Whose.
@@ -134,6 +144,9 @@ pub enum Body {
         state: Box<str>,
         /// When.
         time: Box<str>,
+        /// As [`Measured::clock`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Box<str>>,
     },
     /// The device's clock was set, or is known to be right from now on, or not any more.
     Clock {
@@ -180,9 +193,12 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// A reading: its type is the word of its quantity.
-    #[serde(untagged)]
-    Measured(Measured),
+}
+
+impl From<Event> for Body {
+    fn from(event: Event) -> Self {
+        Body::Event(event)
+    }
 }
 
 /// A reading on the wire.

@@ -48,11 +48,13 @@ fn a_new_stream_ends_the_alarms_of_the_one_before() {
 fn history_is_bounded_a_sensor_and_in_all() {
     let mut device = Device::new("d".to_owned());
     let mut entries = 0;
-    let fault = |sensor: &str| Body::Fault {
-        sensor: sensor.into(),
-        time: "2026-01-01T00:00:00.000Z".into(),
-        reason: "stale".into(),
-        clock: None,
+    let fault = |sensor: &str| {
+        Body::Event(Event::Fault {
+            sensor: sensor.into(),
+            time: "2026-01-01T00:00:00.000Z".into(),
+            reason: "stale".into(),
+            clock: None,
+        })
     };
     for _ in 0..RECENT + 10 {
         device.take(&fault("a"), None, &mut entries).unwrap();
@@ -165,7 +167,7 @@ fn when_the_clock_is_set_what_was_taken_before_is_put_right() {
         &reading("10:00:00", ""),
         &reading("00:00:01", unset),
         &marked_alarm,
-        r#"{"type":"sensor","id":"28-a","state":"found","time":"2026-01-01T00:00:02Z"}"#,
+        r#"{"type":"sensor","id":"28-a","state":"found","time":"2026-01-01T00:00:02Z","clock":"unsynchronized"}"#,
         &reading("00:00:03", unset),
     ]);
     assert_eq!(tell, [Tell::Message, Tell::Message, Tell::Message, Tell::Device, Tell::Message]);
@@ -208,4 +210,39 @@ fn a_process_that_is_gone_does_not_say_any_more_how_its_clock_stood() {
         r#"{"type":"clock","time":"2026-01-01T12:00:00Z","synchronized":true,"step_secs":60}"#;
     assert_eq!(take(&mut device, clock), Tell::Device);
     assert_eq!(entries(&device), [("00:00:01".to_owned(), true)]);
+}
+
+#[test]
+fn a_sensor_that_was_found_is_put_right_though_nothing_was_told_before() {
+    let (mut device, _) = device(&[
+        r#"{"type":"sensor","id":"28-a","state":"found","time":"2026-01-01T00:00:00Z","clock":"unsynchronized"}"#,
+    ]);
+    assert_eq!(as_json(&device)["clock"], "unsynchronized");
+    let clock =
+        r#"{"type":"clock","time":"2026-01-01T12:00:00Z","synchronized":true,"step_secs":60}"#;
+    assert_eq!(take(&mut device, clock), Tell::Everything);
+    assert_eq!(as_json(&device)["found"][0]["since"], "2026-01-01T00:01:00.000Z");
+}
+
+#[test]
+fn an_absurd_step_of_a_clock_breaks_nothing() {
+    for (step, expected) in [
+        ("1e308", "2226-01-03T12:00:00.000Z"),
+        ("1e18", "2226-01-03T12:00:00.000Z"),
+        ("-1e308", "1970-01-01T00:00:00.000Z"),
+    ] {
+        let (mut device, _) = device(&[
+            r#"{"type":"temperature","sensor":"a","time":"2026-01-01T12:00:00Z","value":1,"clock":"unsynchronized"}"#,
+        ]);
+        for synchronized in [false, true] {
+            let clock = format!(
+                r#"{{"type":"clock","time":"2026-01-01T12:00:00Z","synchronized":{synchronized},"step_secs":{step}}}"#
+            );
+            assert_eq!(take(&mut device, &clock), Tell::Everything);
+            let time = &as_json(&device)["sensors"][0]["recent"][0]["time"];
+            if !synchronized {
+                assert_eq!(time, expected, "{step}");
+            }
+        }
+    }
 }

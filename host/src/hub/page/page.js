@@ -43,7 +43,7 @@ function open() {
     requestRender();
   });
   on('messages', (batch) => {
-    state.messages(batch, (device, sensor) => views.get(device)?.touch(sensor), announceAlarm);
+    state.messages(batch, hubNow(), (device, sensor) => views.get(device)?.touch(sensor), announceAlarm);
     requestRender();
   });
   on('device', (device) => {
@@ -165,9 +165,9 @@ class DeviceView {
     setText(this.find('.connection span'),
       Number.isNaN(changed) ? '' : `since ${moment(changed, now)} (${span(now - changed)})`);
 
-    const heard = newest ?? received;
     // An age by a clock that was not set says nothing.
-    setText(this.find('.behind'), heard === null || device.clock ? '–' : behind(now - heard));
+    const heard = device.clock ? received : newest ?? received;
+    setText(this.find('.behind'), heard === null ? '–' : behind(now - heard));
     this.find('.behind').title = received === null ? '' : `the newest message is this old; received ${moment(received, now)}`;
     setText(this.find('.queued'), queued ?? '–');
     this.find('.queued').classList.toggle('bad', queued > 0);
@@ -237,7 +237,8 @@ class SensorCard {
     }
     const { reading, fault, faultSince } = current(sensor);
     const age = reading ? now - reading.t : 0;
-    const late = !reading?.clock && age > Math.max(15_000, 5 * interval(sensor.entries));
+    const silence = reading?.clock ? now - (sensor.arrived ?? now) : age;
+    const late = silence > Math.max(15_000, 5 * interval(sensor.entries));
     this.root.classList.toggle('faulty', fault !== null);
     this.root.classList.toggle('old', !fault && reading !== null && (!connected || late));
 

@@ -23,6 +23,8 @@ export class State {
     for (const { sensor, recent = [] } of device.sensors ?? []) {
       const kept = state.sensors.get(sensor);
       kept.entries = [];
+      // When they came is not told; none came later than this.
+      kept.arrived ??= state.received;
       for (const { time, ...rest } of recent) {
         keep(kept, { t: Date.parse(time), ...rest });
         state.newest = Math.max(state.newest ?? -Infinity, Date.parse(time));
@@ -58,18 +60,20 @@ export class State {
   }
 
   /**
+   * @param {number} now by the hub's clock
    * @param {(device: string, sensor: string) => void} touched a sensor has a new entry
    * @param {(alarm: object) => void} turned an alarm became active or was cleared
    */
-  messages({ device, messages }, touched, turned) {
+  messages({ device, messages }, now, touched, turned) {
     const state = this.#device(device);
+    state.received = now;
     for (const message of messages) {
       const t = Date.parse(message.time);
       if (!Number.isNaN(t)) state.newest = t;
       switch (message.type) {
         case 'fault':
           state.clock = message.clock ?? null;
-          keep(sensorOf(state, message.sensor), { t, fault: message.reason, clock: message.clock });
+          keep(sensorOf(state, message.sensor), { t, fault: message.reason, clock: message.clock }, now);
           touched(device, message.sensor);
           break;
         case 'alarm': {
@@ -105,7 +109,7 @@ export class State {
           state.clock = clock ?? null;
           const sensor = sensorOf(state, message.sensor);
           sensor.unit ||= unit ?? (message.type === 'temperature' ? 'celsius' : '');
-          keep(sensor, { t, value, quality, doubt, clock });
+          keep(sensor, { t, value, quality, doubt, clock }, now);
           touched(device, message.sensor);
         }
       }
@@ -133,14 +137,16 @@ export class State {
 function sensorOf(device, name) {
   let sensor = device.sensors.get(name);
   if (!sensor) {
-    sensor = { name, id: null, unit: '', entries: [] };
+    sensor = { name, id: null, unit: '', entries: [], arrived: null };
     device.sensors.set(name, sensor);
   }
   return sensor;
 }
 
-function keep(sensor, entry) {
+/** `arrived` is by the hub's clock, whatever the device's own shows. */
+function keep(sensor, entry, arrived = sensor.arrived) {
   if (Number.isNaN(entry.t)) return;
+  sensor.arrived = arrived;
   sensor.entries.push(entry);
   if (sensor.entries.length > MAX_ENTRIES) sensor.entries.shift();
 }

@@ -42,10 +42,14 @@ pub(super) fn find(
     }
 }
 
-/// What to say of a channel that a device does not have.
-pub(super) fn no_channel(class: Class, folder: &Path, channel: &str) -> String {
+/// What to say of a channel that a device does not have; nothing of one that it has.
+pub(super) fn no_channel(class: Class, folder: &Path, channel: &str) -> Option<String> {
     let channels = channels(class, folder);
-    format!("The device has no channel `{channel}` (it has: {}).", listed(channels))
+    if channels.iter().any(|known| known == channel) {
+        return None;
+    }
+    let why = format!("The device has no channel `{channel}` (it has: {}).", listed(channels));
+    Some(why)
 }
 
 /// The names of a device's channels that can be read.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Failed, Kind, kind, number, optional};
+use super::{Failed, Kind, kind, number, optional, still};
 use crate::reading::{FaultReason, Quantity};
 
 /// The name of the devices that `w1_therm` makes beside its own files.
@@ -33,12 +33,16 @@ pub(super) fn number_of(folder: &Path, channel: &str) -> Result<f64, Failed> {
         let why = format!("The channel `{channel}` is switched off: {channel}_enable is 0.");
         return Err(Failed { reason: FaultReason::NoAnswer, why: Some(why) });
     }
-    let value = number(&folder.join(format!("{channel}_input")))?;
-    if flag("fault")? == Some(1.0) {
-        let why = format!(
-            "The chip says that nothing is connected to `{channel}`: {channel}_fault is 1."
-        );
-        return Err(Failed { reason: FaultReason::NotPresent, why: Some(why) });
+    let file = folder.join(format!("{channel}_input"));
+    let value = number(&file)?;
+    match flag("fault")? {
+        Some(1.0) => {
+            let why = format!(
+                "The chip says that nothing is connected to `{channel}`: {channel}_fault is 1."
+            );
+            Err(Failed { reason: FaultReason::NotPresent, why: Some(why) })
+        }
+        Some(_) => Ok(value),
+        None => still(&file).map(|()| value),
     }
-    Ok(value)
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Failed, Kind, kind, number, optional};
+use super::{Failed, Kind, kind, number, optional, still};
 use crate::reading::Quantity;
 
 /// The kernel tells thousandths of °C, %, V, A and W; kilopascal; lux; ohm; and percent of a gas.
@@ -47,11 +47,15 @@ pub(super) fn number_of(folder: &Path, channel: &str) -> Result<f64, Failed> {
     if let Some(value) = optional(&folder.join(format!("in_{channel}_input")))? {
         return Ok(value);
     }
-    let raw = number(&folder.join(format!("in_{channel}_raw")))?;
+    let file = folder.join(format!("in_{channel}_raw"));
+    let raw = number(&file)?;
+    let offset = shared(folder, channel, "offset")?;
+    let scale = shared(folder, channel, "scale")?;
+    if offset.is_none() || scale.is_none() {
+        still(&file)?;
+    }
     // A device leaves out what would change nothing.
-    let offset = shared(folder, channel, "offset")?.unwrap_or(0.0);
-    let scale = shared(folder, channel, "scale")?.unwrap_or(1.0);
-    Ok((raw + offset) * scale)
+    Ok((raw + offset.unwrap_or(0.0)) * scale.unwrap_or(1.0))
 }
 
 /// A channel's own setting, or the one that it shares: without numbers, without modifiers, or with all channels.

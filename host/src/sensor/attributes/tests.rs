@@ -3,6 +3,9 @@
 use super::*;
 use crate::reading::Reading;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 
 fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -178,6 +181,49 @@ fn the_kernels_errors_have_reasons() {
         (libc::EAGAIN, FaultReason::IoError),
     ] {
         assert_eq!(fault_of(&io::Error::from_raw_os_error(number)), reason, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_scale_that_cannot_be_read_is_a_fault_and_not_a_scale_that_is_not_there() {
+    let folder = "bus/iio/devices/iio:device0";
+    // The kernel answers ENXIO to who opens a socket, and EIO to who reads address 0.
+    for file in ["in_temp_scale", "in_temp_offset"] {
+        let root = tree(&[
+            (&format!("{folder}/name"), "chip\n"),
+            (&format!("{folder}/in_temp_raw"), "1000"),
+        ]);
+        let mut device = device(root.path(), Class::Iio, "chip", "temp");
+        assert_eq!(read(&mut device).await, Ok(1.0));
+        let file = root.path().join("sys").join(folder).join(file);
+        let _socket = UnixListener::bind(&file).unwrap();
+        assert_eq!(read(&mut device).await, Err(FaultReason::NotPresent), "{file:?}");
+        assert_eq!(device.said, [None], "the device has the channel");
+        fs::remove_file(&file).unwrap();
+        symlink("/proc/self/mem", &file).unwrap();
+        assert_eq!(read(&mut device).await, Err(FaultReason::IoError), "{file:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_goes_while_it_is_read_gives_no_number_without_its_scale() {
+    for (class, folder, channel, file) in [
+        (Class::Iio, "bus/iio/devices/iio:device0", "temp", "in_temp_raw"),
+        (Class::Hwmon, "class/hwmon/hwmon0", "temp1", "temp1_input"),
+    ] {
+        let root = tree(&[(&format!("{folder}/name"), "chip\n")]);
+        let folder = root.path().join("sys").join(folder);
+        let fifo = folder.join(file);
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        // The reader gets the number, and its end only after the device has gone.
+        let kernel = std::thread::spawn(move || {
+            let mut writer = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+            writer.write_all(b"1000").unwrap();
+            fs::remove_dir_all(folder).unwrap();
+        });
+        let mut device = device(root.path(), class, "chip", channel);
+        assert_eq!(read(&mut device).await, Err(FaultReason::NotPresent), "{class:?}");
+        kernel.join().unwrap();
     }
 }
 
