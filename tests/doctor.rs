@@ -58,7 +58,11 @@ fn a_healthy_bus_is_told_to_be_well() {
     assert!(!text.contains(IDS[1]), "{text}");
     // What was measured with is as before.
     let conv_time = kernel.w1_root().join(IDS[0]).join("conv_time");
-    assert_eq!(std::fs::read_to_string(conv_time).unwrap(), "95\n");
+    assert_eq!(std::fs::read_to_string(&conv_time).unwrap(), "95\n");
+    // Also a time that is the kernel's own at another resolution.
+    std::fs::write(&conv_time, "750\n").unwrap();
+    check(&sensors(&kernel, &["--measure", "--id", IDS[0]]).1, &["ms measured"]);
+    assert_eq!(std::fs::read_to_string(&conv_time).unwrap(), "750\n");
     kernel.put("sys/class/hwmon/hwmon0/name", "cpu_thermal\n");
     kernel.put("sys/class/hwmon/hwmon0/temp1_input", "48312\n");
     let (_, text) = sensors(&kernel, &["--toml"]);
@@ -197,7 +201,10 @@ fn settings_are_saved_to_the_eeprom_when_asked_for_and_only_then() {
     let (_, text) = sensors(&kernel, &["--id", IDS[0]]);
     check(&text, &["10 bit"]);
     let (good, text) = sensors(&kernel, &["--id", "28-000000000001", "--resolution", "10"]);
-    assert!(!good && text.contains("cannot set the resolution of 28-000000000001"), "{text}");
+    assert!(
+        !good && text.contains("there is no sensor 28-000000000001; there are: 28-0000052cbc91"),
+        "{text}"
+    );
     let (good, text) = sensors(&kernel, &["--resolution", "10"]);
     assert!(!good && text.contains("--id"), "{text}");
 }

@@ -24,6 +24,9 @@ const MOST_READS: i64 = 1_000;
 
 /// How long a look at the system may take: a bus that hangs is what this command has to tell of.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What asking a chip for its settings, or for a measured conversion, may take of it.
+const SETTINGS: Duration = Duration::from_millis(200);
+const MEASUREMENT: Duration = Duration::from_secs(3);
 
 /// Find every thermometer, read it, and say what is wrong with the wiring and what to do.
 #[derive(Args)]
@@ -63,12 +66,18 @@ pub(super) struct Sensors {
 impl Sensors {
     pub(super) fn run(self) -> Result<(), Failure> {
         let system = self.system.paths();
+        let unlisted = scan(&system.w1).err();
+        if let (Some(id), Ok(there)) = (self.id, scan(&system.w1))
+            && !there.contains_key(&id)
+        {
+            let there: Vec<String> = there.keys().map(RomId::to_string).collect();
+            return Err(format!("there is no sensor {id}; there are: {}", list(&there)).into());
+        }
         if let Some(id) = self.id {
             set_up(&system, id, self.resolution, self.save_to_eeprom)?;
         }
         let asking = if self.measure { Asking::ConversionTime } else { Asking::Settings };
         let doctor = Doctor { system, id: self.id, clock: Clock::start(), asking };
-        let unlisted = scan(&doctor.system.w1).err();
         if self.toml {
             block_on(print_toml(&doctor))??;
         } else if self.json {
@@ -104,39 +113,35 @@ impl Doctor {
         seen
     }
 
-    /// What there is beside 1-Wire thermometers; nothing when a chip does not answer in time.
+    /// What there is beside 1-Wire thermometers.
     async fn others(&self) -> Vec<Found> {
-        if self.id.is_some() {
-            return Vec::new();
-        }
-        let root = self.system.root.clone();
-        let others = tokio::task::spawn_blocking(move || read_all(&root));
-        match tokio::time::timeout(PATIENCE, others).await {
-            Ok(others) => others.unwrap_or_default(),
-            Err(_) => {
-                tracing::warn!("A sensor beside 1-Wire did not answer within {PATIENCE:?}.");
-                Vec::new()
-            }
-        }
+        if self.id.is_some() { Vec::new() } else { read_all(&self.system.root).await }
     }
 
     /// What the system shows. On a bus that hangs, its chips are not asked.
-    async fn facts(&self) -> Facts {
+    async fn facts(&self) -> Result<Facts, Failure> {
         let look = |asking| {
             let system = self.system.clone();
             tokio::task::spawn_blocking(move || facts(&system, asking))
         };
-        let asked = tokio::time::timeout(PATIENCE, look(self.asking)).await;
-        let mut facts = match asked {
-            Ok(Ok(facts)) => facts,
-            _ => {
-                look(Asking::Nothing).await.unwrap_or_else(|_| facts(&self.system, Asking::Nothing))
-            }
+        // Each chip is asked over its bus; a conversion that is measured takes most.
+        let chips = u32::try_from(self.seen().len()).unwrap_or(u32::MAX);
+        let each = match self.asking {
+            Asking::ConversionTime => MEASUREMENT,
+            Asking::Settings | Asking::Nothing => SETTINGS,
         };
-        for bus in &mut facts.buses {
-            bus.chips.retain(|id, _| self.id.is_none_or(|only| only == *id));
+        let patience = PATIENCE + each.saturating_mul(chips);
+        let mut facts = match tokio::time::timeout(patience, look(self.asking)).await {
+            Ok(facts) => facts?,
+            Err(_) => tokio::time::timeout(PATIENCE, look(Asking::Nothing))
+                .await
+                .map_err(|_| format!("the system does not show its buses within {PATIENCE:?}"))??,
+        };
+        if let Some(id) = self.id {
+            facts.buses.retain(|bus| bus.chips.contains_key(&id));
+            facts.buses.iter_mut().for_each(|bus| bus.chips.retain(|other, _| *other == id));
         }
-        facts
+        Ok(facts)
     }
 
     /// Reads all sensors so often. What each gave last is told.
@@ -152,7 +157,7 @@ impl Doctor {
 
 async fn print_report(doctor: &Doctor, reads: u64) -> Result<(), Failure> {
     let looks = doctor.look(reads).await;
-    let (facts, others) = (doctor.facts().await, doctor.others().await);
+    let (facts, others) = (doctor.facts().await?, doctor.others().await);
     for line in report::report(&facts, &looks).into_iter().chain(report::others(&others)) {
         say(line)?;
     }
@@ -179,15 +184,25 @@ fn set_up(
     save: bool,
 ) -> Result<(), Failure> {
     let folder = system.w1.join(id.to_string());
-    if let Some(bits) = resolution {
-        set_resolution(&folder, bits)
-            .map_err(|e| format!("cannot set the resolution of {id} to {bits} bit: {e}"))?;
-    }
-    if save {
-        save_to_eeprom(&folder)
-            .map_err(|e| format!("cannot save the settings of {id} to its EEPROM: {e}"))?;
-    }
-    Ok(())
+    let set = move || {
+        if let Some(bits) = resolution {
+            set_resolution(&folder, bits)
+                .map_err(|e| format!("cannot set the resolution of {id} to {bits} bit: {e}"))?;
+        }
+        if save {
+            save_to_eeprom(&folder)
+                .map_err(|e| format!("cannot save the settings of {id} to its EEPROM: {e}"))?;
+        }
+        Ok(())
+    };
+    let done =
+        block_on(async { tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(set)).await })?;
+    let done: Result<(), String> = done.map_err(|_| format!("{id} does not answer"))??;
+    Ok(done?)
+}
+
+fn list(ids: &[String]) -> String {
+    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
 }
 
 async fn print_json(doctor: &Doctor, reads: u64) -> Result<(), Failure> {

@@ -122,7 +122,11 @@ impl Sensor {
         if corrected.count() == 0 {
             return false;
         }
-        self.recent.make_contiguous().sort_by_key(|entry| entry.when.time);
+        // Most have all moved by the same, and a device may send many steps.
+        let recent = self.recent.make_contiguous();
+        if !recent.is_sorted_by_key(|entry| entry.when.time) {
+            recent.sort_by_key(|entry| entry.when.time);
+        }
         true
     }
 

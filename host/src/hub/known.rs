@@ -57,6 +57,9 @@ pub(super) struct Device {
     /// Whether its times are by a clock that was not set, as its latest message says.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<&'static str>,
+    /// A step of its clock that was told and is not carried out yet.
+    #[serde(skip)]
+    clock_step: Option<ClockStep>,
     pub(super) sensors: Vec<Sensor>,
     found: Vec<Found>,
     pub(super) alarms: Alarms,
@@ -99,6 +102,7 @@ impl Device {
             behind: Behind::default(),
             lost: 0,
             clock: None,
+            clock_step: None,
             sensors: Vec::new(),
             found: Vec::new(),
             alarms: Alarms::default(),
@@ -175,6 +179,19 @@ impl Device {
         stream: Option<Uuid>,
         entries: &mut usize,
     ) -> Result<Tell, Refused> {
+        if let Body::Event(Event::Clock { synchronized, step_secs, .. }) = body {
+            return Ok(self.step(ClockStep::new(*step_secs, *synchronized)));
+        }
+        let corrected = self.settle_clock();
+        Ok(corrected.max(self.take_other(body, stream, entries)?))
+    }
+
+    fn take_other(
+        &mut self,
+        body: &Body,
+        stream: Option<Uuid>,
+        entries: &mut usize,
+    ) -> Result<Tell, Refused> {
         let event = match body {
             Body::Measured(Measured { sensor, clock, .. }) => {
                 self.counts.readings += 1;
@@ -200,16 +217,13 @@ impl Device {
                 self.sight(id, state, Moment::of_message(time, clock.as_deref()));
                 return Ok(Tell::Device);
             }
-            Event::Clock { synchronized, step_secs, .. } => {
-                return Ok(self.correct(ClockStep::new(*step_secs, *synchronized)));
-            }
             Event::Dropped { from, to, .. } => {
                 let lost = self.streams.declare_lost(stream, *from, *to);
                 self.lost = self.lost.saturating_add(lost);
                 return Ok(if lost > 0 { Tell::Device } else { Tell::Message });
             }
             Event::Health { queued, .. } => self.behind.queued = *queued,
-            Event::Result { .. } => {}
+            Event::Result { .. } | Event::Clock { .. } => {}
         }
         Ok(Tell::Message)
     }
@@ -229,7 +243,27 @@ impl Device {
         }
     }
 
-    /// Its clock was set: what was taken by it before is put right.
+    /// Its clock was set. What was taken by it before is put right with the next other message, or at the end of the
+    /// frame: all of it is gone through for that, once for any number of steps in a row.
+    fn step(&mut self, step: ClockStep) -> Tell {
+        match self.clock_step.and_then(|before| before.and(step)) {
+            Some(both) => {
+                self.clock_step = Some(both);
+                Tell::Message
+            }
+            None => {
+                let corrected = self.settle_clock();
+                self.clock_step = Some(step);
+                corrected
+            }
+        }
+    }
+
+    /// Puts right what waits for it.
+    pub(super) fn settle_clock(&mut self) -> Tell {
+        self.clock_step.take().map_or(Tell::Message, |step| self.correct(step))
+    }
+
     fn correct(&mut self, step: ClockStep) -> Tell {
         self.clock = (!step.synchronized).then_some(UNSYNCHRONIZED);
         let mut corrected = self.alarms.correct(step);

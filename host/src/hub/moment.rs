@@ -36,6 +36,12 @@ pub(super) struct ClockStep {
 const LONGEST_STEP_SECS: f64 = 200.0 * 365.25 * 86_400.0;
 
 impl ClockStep {
+    /// Both steps in one, where nothing came between them; `None` when the first has put an end to the waiting.
+    pub(super) fn and(self, next: ClockStep) -> Option<ClockStep> {
+        let nanos = self.nanos.saturating_add(next.nanos);
+        (!self.synchronized).then_some(ClockStep { nanos, ..next })
+    }
+
     pub(super) fn new(step_secs: f64, synchronized: bool) -> ClockStep {
         let step_secs = step_secs.clamp(-LONGEST_STEP_SECS, LONGEST_STEP_SECS);
         // Told in milliseconds.

@@ -132,6 +132,7 @@ impl Hub {
                 new.push(retell(seq, body));
             }
         }
+        tell = tell.max(device.settle_clock());
         device.behind.last_received = Some(Timestamp::now().to_string());
         if !new.is_empty() {
             let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));

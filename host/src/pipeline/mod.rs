@@ -167,7 +167,10 @@ impl Pipeline {
             let is_named = |sensor: &Sensor| matches!(sensor.driver, Driver::Ds18b20 { id: Some(named), .. } if named == id);
             let name = id.to_string();
             let is_taken = |sensor: &Sensor| is_named(sensor) || *sensor.name == *name;
-            if self.sensors.iter().any(is_taken) {
+            if let Some(other) = self.sensors.iter().find(|sensor| is_taken(sensor)) {
+                if !is_named(other) {
+                    tracing::warn!(%id, "Another sensor has this name: the thermometer is left out.");
+                }
                 continue;
             }
             if self.sensors.len() >= MOST_SENSORS {

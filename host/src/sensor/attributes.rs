@@ -21,6 +21,9 @@ use crate::reading::{Batch, FaultReason, Measured, Measurement, Quantity};
 /// measurement, 2.5 s for an SCD30 and 6 s for an SCD4x.
 const DEADLINE: Duration = Duration::from_secs(8);
 
+/// Longest name of a channel: the kernel's have about 20 letters.
+const LONGEST_NAME: usize = 48;
+
 /// Which of the kernel's interfaces shows a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -72,6 +75,9 @@ impl Class {
 
     /// A channel by its name; `None` when there is no such kind.
     pub fn channel(self, name: &str) -> Option<Channel> {
+        if name.len() > LONGEST_NAME {
+            return None;
+        }
         let kind = match self {
             Class::Iio => iio::kind_of(name),
             Class::Hwmon => hwmon::kind_of(name),
@@ -195,6 +201,9 @@ pub struct AttributeDevice {
     channels: Vec<(u32, Arc<Channel>)>,
     /// Where it was when it gave a reading last.
     folder: Option<PathBuf>,
+    /// What it hangs on, such as its place on an I2C bus, when there were others of its name: then only what hangs there is
+    /// this device.
+    home: Option<PathBuf>,
     calls: Blocking,
     /// What was said of each channel, so that it is said once.
     said: Vec<Option<String>>,
@@ -221,6 +230,7 @@ impl AttributeDevice {
             device: device.into(),
             root: root.to_path_buf(),
             folder: None,
+            home: None,
             calls: Blocking::default(),
             said: vec![None; channels.len()],
             channels,
@@ -231,7 +241,8 @@ impl AttributeDevice {
     async fn read(&mut self, channel: Arc<Channel>) -> Result<f64, Failed> {
         let (class, device) = (self.class, self.device.clone());
         let (root, known) = (self.root.clone(), self.folder.clone());
-        let look = move || answer(class, &device, &channel, &root, known);
+        let home = self.home.clone();
+        let look = move || answer(class, &device, &channel, &root, known, home.as_deref());
         let answer = self.calls.call(DEADLINE, look).await;
         let Answer { value, folder, others } = answer.map_err(|Hangs| FaultReason::Timeout)?;
         if value.is_ok() {
@@ -243,6 +254,16 @@ impl AttributeDevice {
                     others = %shown(&others),
                     "There are several devices of this name: the first is taken. To take another, write its folder's \
                      name as `device`."
+                );
+            }
+            if !others.is_empty() {
+                self.home = folder.as_deref().and_then(find::home_of);
+            }
+            if self.folder.is_some() && self.folder != folder {
+                tracing::warn!(
+                    device = %self.device,
+                    folder = %shown(folder.as_slice()),
+                    "The device is in another folder now."
                 );
             }
             self.folder = folder;
@@ -279,11 +300,12 @@ fn answer(
     channel: &Channel,
     root: &Path,
     known: Option<PathBuf>,
+    home: Option<&Path>,
 ) -> Answer {
     let still = known.filter(|folder| find::is_device(folder, device));
     let (folder, others) = match still {
         Some(folder) => (folder, Vec::new()),
-        None => match find::find(class, root, device) {
+        None => match find::find(class, root, device, home) {
             Ok((first, others)) => (first, others),
             Err(failed) => return Answer { value: Err(failed), folder: None, others: Vec::new() },
         },

@@ -8,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::report::{advice, told};
 use super::{Doctor, Failure, say};
+use crate::file::printable;
 use crate::reading::Timestamp;
 use crate::sensor::RomId;
 use crate::sensor::doctor::{Facts, Weight, findings};
@@ -43,7 +44,7 @@ pub(super) async fn watch(
         // Asking each chip for its settings takes time: only when others are there than before.
         let facts = match known.take() {
             Some((before, facts)) if before == ids && !facts.buses.is_empty() => facts,
-            _ => doctor.facts().await,
+            _ => doctor.facts().await?,
         };
         let mut lines = table(&facts, &looks, &ids, doctor.clock.now());
         let mut found = findings(&facts, &looks);
@@ -92,7 +93,7 @@ fn table(
         lines.push(format!(
             "{:<16} {:<15} {:>4} {power:<8} {:>6} {:>13} {:>4}s  {reading}",
             id.to_string(),
-            bus.map_or("–", |bus| &bus.name),
+            bus.map_or_else(|| "–".to_owned(), |bus| printable(&bus.name)),
             bits.map_or_else(|| "–".to_owned(), |bits| bits.to_string()),
             look.reads.all,
             format!("{} ({share:.0} %)", look.reads.failed),

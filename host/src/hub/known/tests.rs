@@ -17,7 +17,8 @@ fn device(texts: &[&str]) -> (Device, Vec<Tell>) {
 
 fn take(device: &mut Device, text: &str) -> Tell {
     let body = receive(text).unwrap().remove(0).body.unwrap();
-    device.take(&body, FIRST, &mut 0).unwrap()
+    let told = device.take(&body, FIRST, &mut 0).unwrap();
+    told.max(device.settle_clock())
 }
 
 fn connect(device: &mut Device, stream: u128, sensors: Value) {

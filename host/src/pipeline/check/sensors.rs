@@ -200,11 +200,13 @@ fn attribute(
 
 fn chip_settings(source: &mut Source<'_>, keys: &mut Keys<'_, '_>) -> ChipSettings {
     let resolution = keys.integer(source, "resolution", 9..=12);
-    let allowed = "\"measured\", or a duration from 10ms to 1s 500ms";
+    let allowed = "\"measured\", or a duration from 10ms to 1s 500ms in whole milliseconds";
     let conversion_time = keys.parsed(source, "conversion_time", allowed, |text| match text {
         "measured" => Some(ConversionTime::Measured),
         text => {
+            let is_whole = |time: &Duration| time.subsec_nanos().is_multiple_of(1_000_000);
             let time = parse_duration(text).filter(|time| CONVERSION_TIMES.contains(time));
+            let time = time.filter(is_whole);
             time.map(ConversionTime::Fixed)
         }
     });

@@ -20,14 +20,22 @@ pub(super) fn is_device(folder: &Path, device: &str) -> bool {
     (folder.ends_with(device) && folder.exists()) || name_of(folder) == device
 }
 
+/// What a device hangs on: in sysfs its folder is a link into that of the chip on its bus.
+pub(super) fn home_of(folder: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(folder).ok()?.parent().map(Path::to_path_buf)
+}
+
 /// The first device of a name in order of the folders' numbers, and further ones.
 pub(super) fn find(
     class: Class,
     root: &Path,
     device: &str,
+    home: Option<&Path>,
 ) -> Result<(PathBuf, Vec<PathBuf>), Failed> {
     let all = devices(class, root);
-    let mut fitting = all.iter().filter(|folder| is_device(folder, device)).cloned();
+    let is_home = |folder: &Path| home.is_none_or(|home| home_of(folder).as_deref() == Some(home));
+    let mut fitting =
+        all.iter().filter(|folder| is_device(folder, device) && is_home(folder)).cloned();
     match fitting.next() {
         Some(first) => Ok((first, fitting.collect())),
         None => {

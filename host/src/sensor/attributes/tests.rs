@@ -320,3 +320,29 @@ async fn a_read_that_hangs_is_given_up_and_no_other_is_begun_beside_it() {
     }
     assert_eq!(batch.readings.value, [21.0, 1000.0]);
 }
+
+#[tokio::test]
+async fn another_device_of_the_same_name_is_never_taken_for_the_one_that_is_gone() {
+    let root = tree(&[
+        ("devices/i2c/1-0076/iio:device0/name", "bme280"),
+        ("devices/i2c/1-0076/iio:device0/in_temp_input", "21500"),
+        ("devices/i2c/1-0077/iio:device1/name", "bme280"),
+        ("devices/i2c/1-0077/iio:device1/in_temp_input", "23500"),
+    ]);
+    let listed = root.path().join("sys/bus/iio/devices");
+    fs::create_dir_all(&listed).unwrap();
+    let link = |home: &str, folder: &str| {
+        symlink(format!("../../../devices/i2c/{home}/{folder}"), listed.join(folder)).unwrap();
+    };
+    link("1-0076", "iio:device0");
+    link("1-0077", "iio:device1");
+    let mut device = device(root.path(), Class::Iio, "bme280", "temp");
+    assert_eq!(read(&mut device).await, Ok(21.5));
+    fs::remove_file(listed.join("iio:device0")).unwrap();
+    assert_eq!(read(&mut device).await, Err(FaultReason::NotPresent));
+    // Back again on the same place of its bus, under another number.
+    let i2c = root.path().join("sys/devices/i2c/1-0076");
+    fs::rename(i2c.join("iio:device0"), i2c.join("iio:device7")).unwrap();
+    link("1-0076", "iio:device7");
+    assert_eq!(read(&mut device).await, Ok(21.5));
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::file;
+use crate::sensor::kernel::read_attribute;
 use crate::sensor::w1::{Power, conversion_time, measure_conversion_time, power, resolution};
 use crate::sensor::{RomId, SystemPaths};
 
@@ -125,8 +126,8 @@ pub fn facts(system: &SystemPaths, asking: Asking) -> Facts {
 }
 
 fn model(root: &Path) -> Option<String> {
-    let text = std::fs::read(root.join("proc/device-tree/model")).ok()?;
-    let text = String::from_utf8_lossy(&text).trim_matches(['\0', '\n', ' ']).to_owned();
+    let text = read_attribute(&root.join("proc/device-tree/model")).ok()?;
+    let text = text.trim_matches(['\0', '\n', ' ']).to_owned();
     (!text.is_empty()).then(|| file::excerpt(&text))
 }
 

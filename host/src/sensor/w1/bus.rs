@@ -32,6 +32,7 @@ pub struct W1Bus {
     fallback: Option<Fallback>,
     /// What was said of it, so that each is said once.
     said: Vec<Option<Fallback>>,
+    said_late: bool,
     /// Whether the last turn was by a command to all.
     measured_at_once: bool,
     /// Other thermometers of the bus than those whose turn it is. A command to all makes them measure too, and one that
@@ -136,6 +137,7 @@ impl W1Bus {
             folder,
             fallback: None,
             said: vec![None],
+            said_late: false,
             measured_at_once: false,
             bystanders: BTreeMap::new(),
             calls: Blocking::default(),
@@ -231,7 +233,11 @@ impl W1Bus {
         let has_time =
             |open: &Open<'_>| Instant::now() + open.placed.chip.conversion() + MARGIN <= until;
         while !open.is_empty() {
-            if self.settle().await {
+            for open in open.iter_mut().filter(|open| open.reads > 0 && !has_time(open)) {
+                open.decide(batch);
+            }
+            open.retain(Open::is_open);
+            if !open.is_empty() && self.settle().await {
                 // Results wait that nobody has read: of which chips is not told, so each is read for nothing.
                 for Open { placed, .. } in open.iter_mut().filter(|open| !open.placed.chip.hangs())
                 {
@@ -273,26 +279,32 @@ impl W1Bus {
         }
     }
 
-    /// Says how the bus measures, each way once.
-    pub fn report(&mut self) {
+    /// Says how the bus measures, each way once, and when that takes longer than until its next turn.
+    pub fn report(&mut self, until: Instant) {
+        let bus = self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if Instant::now() > until && !std::mem::replace(&mut self.said_late, true) {
+            tracing::warn!(
+                bus,
+                "Measuring its sensors takes longer than their interval: cycles are missed. Choose a longer `interval`."
+            );
+        }
         if self.said.contains(&self.fallback) {
             return;
         }
         self.said.push(self.fallback);
-        let bus = self.folder.display();
         match self.fallback {
             None => {}
             Some(Fallback::Missing) => tracing::info!(
-                %bus,
+                bus,
                 "The kernel has no therm_bulk_read for this bus: its sensors are measured one after the other."
             ),
             Some(Fallback::NotWritable) => tracing::warn!(
-                %bus,
+                bus,
                 "therm_bulk_read may not be written: the bus's sensors are measured one after the other. `weir \
                  sensors` prints the udev rule that allows it."
             ),
             Some(Fallback::Failed) => tracing::warn!(
-                %bus,
+                bus,
                 "The bus did not answer the command to all its sensors: they are measured one after the other."
             ),
         }

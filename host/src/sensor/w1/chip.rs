@@ -120,7 +120,12 @@ impl Chip {
             (read, is_driverless)
         });
         let read = match read.await {
-            Err(Hangs) => Err(FaultReason::Timeout),
+            Err(Hangs) => {
+                self.complain(
+                    "A read of it does not end in time: it gives faults until the read has ended.",
+                );
+                Err(FaultReason::Timeout)
+            }
             Ok((read, is_driverless)) => {
                 if is_driverless {
                     self.complain("It is on its bus, but the driver w1_therm has not taken it: `sudo modprobe w1-therm`.");
@@ -295,7 +300,8 @@ pub fn measure_conversion_time(folder: &Path) -> Option<Duration> {
     let measured = conversion_time(folder);
     // 0 is the kernel's own time for the resolution, which follows that.
     let millis = before.as_millis();
-    let back = if KERNEL_CONVERSIONS.contains(&millis) { 0 } else { millis };
+    let own = resolution(folder).and_then(|bits| KERNEL_CONVERSIONS.get(usize::from(bits) - 9));
+    let back = if own == Some(&millis) { 0 } else { millis };
     let restored = write_attribute(&folder.join("conv_time"), &format!("{back}\n"));
     if let Err(error) = restored {
         tracing::warn!("The conversion time cannot be set back to {before:?}: {error}.");

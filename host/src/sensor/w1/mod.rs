@@ -213,7 +213,9 @@ impl W1 {
         for slot in self.sensors.iter_mut().filter(|slot| slot.sensor.id.is_none()) {
             let sensor = &slot.sensor.name;
             match (&slot.chip, free.len()) {
-                (SlotChip::Unbound, 1) => {}
+                (SlotChip::Unbound, 1) => {
+                    tracing::info!(sensor, id = %first, "The sensor's chip is found.")
+                }
                 (SlotChip::Unbound, many) => tracing::warn!(
                     sensor,
                     id = %first,
@@ -257,7 +259,16 @@ impl W1 {
     /// Tells of the pipeline's own sensors that came or went.
     fn own(&mut self, now: Instant) {
         for slot in &mut self.sensors {
-            let Some(id) = slot.id() else { continue };
+            let Some(id) = slot.id() else {
+                if slot.presence.look(false, now).is_some() {
+                    let sensor = &slot.sensor.name;
+                    tracing::warn!(
+                        sensor,
+                        "There is no thermometer: it gives faults until there is one."
+                    );
+                }
+                continue;
+            };
             let present = self.seen.contains_key(&id);
             if !present && let SlotChip::Idle(placed) = &mut slot.chip {
                 placed.chip.appeared();
@@ -355,7 +366,7 @@ impl W1 {
         let Done { turn, slots, onward } = done;
         match turn.bus {
             Some(mut bus) => {
-                bus.report();
+                bus.report(turn.until);
                 self.buses.insert(bus.folder().to_path_buf(), Some(bus));
             }
             None => self.absent_wait = false,

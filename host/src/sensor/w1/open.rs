@@ -73,6 +73,11 @@ impl<'t> Open<'t> {
         again
     }
 
+    /// Whether its reading or fault is not told yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.reads == 0 || self.last.is_some()
+    }
+
     pub(super) fn decide(&mut self, batch: &mut Batch) {
         let Some((time, text, measurement)) = self.last.take() else { return };
         let chip = &mut self.placed.chip;

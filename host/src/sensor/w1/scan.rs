@@ -15,12 +15,12 @@ const MOST: usize = 1_024;
 /// cycle. Trees without such links count as one bus.
 pub fn scan(w1_root: &Path) -> io::Result<BTreeMap<RomId, PathBuf>> {
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(w1_root)?.take(MOST) {
-        // One that vanishes meanwhile is not there.
-        let Ok(entry) = entry else { continue };
-        let Some(rom_id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    // An entry that vanishes meanwhile is not there.
+    let chips = std::fs::read_dir(w1_root)?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, entry))
+    });
+    for (rom_id, entry) in chips.take(MOST) {
         let link = std::fs::read_link(entry.path()).ok();
         let bus = link.as_deref().and_then(Path::parent).map(|bus| w1_root.join(bus));
         found.insert(rom_id, bus.unwrap_or_else(|| w1_root.to_path_buf()));
