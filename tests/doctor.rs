@@ -46,7 +46,7 @@ fn a_healthy_bus_is_told_to_be_well() {
     check(
         &text,
         &[
-            "w1_bus_master1: 3 sensors, measured at once in 0.",
+            "w1_bus_master1: 3 sensors, measured at once in ",
             "20.5000 °C",
             "9 bit  95 ms  own power",
             "All is well.",

@@ -66,7 +66,7 @@ async fn a_command_that_nobody_answered_gives_no_old_value() {
     let Some(kernel) = mounted(each_bus()) else { return };
     let bus = kernel.add_bus();
     let chips: Vec<Sensor> = (0..2).map(|n| quick(&kernel, bus, &id(0, n), 20.0)).collect();
-    let sensors = (0..2).map(|n| sensor(n as u32, &id(0, n), Duration::from_secs(1))).collect();
+    let sensors = (0..2).map(|n| sensor(n as u32, &id(0, n), Duration::from_secs(2))).collect();
     let mut driver = Driver::start(&kernel, sensors);
     assert_eq!(driver.batch().await.readings.value, [20.0, 20.0]);
     kernel.script_triggers(bus, [BusFail::NoPresence]);
@@ -150,7 +150,7 @@ async fn a_bus_without_a_command_to_all_falls_back_and_comes_back() {
     for number in 0..3 {
         quick(&kernel, bus, &id(0, number), 20.0 + number as f64);
     }
-    let sensors = (0..3).map(|n| sensor(n as u32, &id(0, n), Duration::from_secs(1))).collect();
+    let sensors = (0..3).map(|n| sensor(n as u32, &id(0, n), Duration::from_secs(2))).collect();
     let mut driver = Driver::start(&kernel, sensors);
     let mut good = async |what: &str| {
         let batch = driver.batch().await;
@@ -228,8 +228,8 @@ async fn bystanders_are_read_too_so_that_they_give_no_old_value_later() {
     let chips: Vec<Sensor> = (0..4).map(|n| quick(&kernel, bus, &id(0, n), 20.0)).collect();
     // The third is read every other cycle, the fourth is in no pipeline.
     let mut sensors: Vec<W1Sensor> =
-        (0..3).map(|n| sensor(n as u32, &id(0, n), Duration::from_secs(1))).collect();
-    sensors[2].interval = Duration::from_secs(2);
+        (0..3).map(|n| sensor(n as u32, &id(0, n), Duration::from_secs(2))).collect();
+    sensors[2].interval = Duration::from_secs(4);
     let mut driver = Driver::start(&kernel, sensors);
     for cycle in 0..4 {
         let celsius = 21.0 + f64::from(cycle);
