@@ -66,8 +66,8 @@ pub(super) struct Sensors {
 impl Sensors {
     pub(super) fn run(self) -> Result<(), Failure> {
         let system = self.system.paths();
-        let unlisted = scan(&system.w1).err();
-        if let (Some(id), Ok(there)) = (self.id, scan(&system.w1))
+        let listed = scan(&system.w1);
+        if let (Some(id), Ok(there)) = (self.id, &listed)
             && !there.contains_key(&id)
         {
             let there: Vec<String> = there.keys().map(RomId::to_string).collect();
@@ -76,6 +76,7 @@ impl Sensors {
         if let Some(id) = self.id {
             set_up(&system, id, self.resolution, self.save_to_eeprom)?;
         }
+        let folder = system.w1.display().to_string();
         let asking = if self.measure { Asking::ConversionTime } else { Asking::Settings };
         let doctor = Doctor { system, id: self.id, clock: Clock::start(), asking };
         if self.toml {
@@ -88,11 +89,9 @@ impl Sensors {
         } else {
             block_on(print_report(&doctor, self.reads.unwrap_or(1)))??;
         }
-        match unlisted {
-            Some(error) => {
-                Err(format!("cannot list {}: {error}", doctor.system.w1.display()).into())
-            }
-            None => Ok(()),
+        match listed {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("cannot list {folder}: {error}").into()),
         }
     }
 }
@@ -106,7 +105,7 @@ struct Doctor {
 }
 
 impl Doctor {
-    /// The thermometers that are there. A folder that cannot be listed has none; [`Facts::unlisted`] says so.
+    /// The thermometers that are there. A folder that cannot be listed has none.
     fn seen(&self) -> BTreeMap<RomId, PathBuf> {
         let mut seen = scan(&self.system.w1).unwrap_or_default();
         seen.retain(|id, _| self.id.is_none_or(|only| only == *id));

@@ -26,8 +26,6 @@ pub struct Facts {
     pub has_w1_gpio: bool,
     /// Whether the kernel's driver for thermometers is loaded.
     pub has_w1_therm: bool,
-    /// Why the folder of devices cannot be listed, if it cannot.
-    pub unlisted: Option<io::ErrorKind>,
     /// Every bus.
     pub buses: Vec<Bus>,
 }
@@ -111,16 +109,13 @@ pub enum Asking {
 pub fn facts(system: &SystemPaths, asking: Asking) -> Facts {
     let root = &system.root;
     let has = |module: &str| root.join("sys/module").join(module).exists();
-    let (buses, unlisted) = match buses(&system.w1, asking) {
-        Ok(buses) => (buses, None),
-        Err(error) => (Vec::new(), Some(error.kind())),
-    };
+    // A folder that cannot be listed has no buses.
+    let buses = buses(&system.w1, asking).unwrap_or_default();
     Facts {
         model: model(root),
         overlay: overlay(root),
         has_w1_gpio: has("w1_gpio"),
         has_w1_therm: has("w1_therm"),
-        unlisted,
         buses,
     }
 }

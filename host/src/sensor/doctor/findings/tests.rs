@@ -31,7 +31,6 @@ fn healthy() -> Facts {
         overlay: Overlay::Present { file: PathBuf::from("/boot/firmware/config.txt"), gpio: 4 },
         has_w1_gpio: true,
         has_w1_therm: true,
-        unlisted: None,
         buses: vec![bus],
     }
 }
