@@ -175,10 +175,9 @@ impl Chip {
         self.conversion_time = conversion_time;
         match applied {
             Ok(bits) => self.set_up = SetUp::Done { bits },
-            Err(Refused { error, is_final }) => {
+            Err(Refused { error, is_final, bits }) => {
                 self.complain(&format!("It cannot be set up: {error}."));
                 if is_final {
-                    let bits = settings.resolution.and_then(|_| resolution(&self.folder));
                     self.set_up = SetUp::Done { bits };
                 }
             }
@@ -210,28 +209,38 @@ struct Refused {
     error: io::Error,
     /// Whether it will be no other the next time.
     is_final: bool,
+    /// The resolution that the chip has instead.
+    bits: Option<u8>,
 }
 
-impl Refused {
-    fn new(error: io::Error) -> Refused {
-        use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
-        let is_final = matches!(error.kind(), NotFound | PermissionDenied | Unsupported);
-        Refused { error, is_final }
-    }
+/// Whether trying again is of no use.
+fn is_final(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
+    matches!(error.kind(), NotFound | PermissionDenied | Unsupported)
 }
 
-/// Sets a chip's resolution, then its conversion time, which the kernel forgets at a change of the resolution. Gives the
-/// resolution that its bytes must show from now on, where it was to be set.
+/// Sets a chip's resolution, then its conversion time, which the kernel forgets at a change of the resolution; the one also
+/// when the other is refused. Gives the resolution that its bytes must show from now on, where it was to be set.
 fn apply(folder: &Path, settings: ChipSettings) -> Result<Option<u8>, Refused> {
-    if let Some(bits) = settings.resolution
-        && resolution(folder) != Some(bits)
-    {
-        set_resolution(folder, bits).map_err(Refused::new)?;
+    let resolution_set = match settings.resolution {
+        Some(bits) if resolution(folder) != Some(bits) => set_resolution(folder, bits),
+        _ => Ok(()),
+    };
+    let time_set =
+        settings.conversion_time.map_or(Ok(()), |time| set_conversion_time(folder, time));
+    let bits = match resolution_set {
+        Ok(()) => settings.resolution,
+        Err(_) => resolution(folder),
+    };
+    match (resolution_set, time_set) {
+        (Ok(()), Ok(())) => Ok(bits),
+        (Ok(()), Err(error)) | (Err(error), Ok(())) => {
+            Err(Refused { is_final: is_final(&error), error, bits })
+        }
+        (Err(error), Err(other)) => {
+            Err(Refused { is_final: is_final(&error) && is_final(&other), error, bits })
+        }
     }
-    if let Some(time) = settings.conversion_time {
-        set_conversion_time(folder, time).map_err(Refused::new)?;
-    }
-    Ok(settings.resolution)
 }
 
 /// Sets how long the kernel waits for a conversion and reads it back. It cannot measure a chip without a power pin.
@@ -257,20 +266,24 @@ pub fn resolution(folder: &Path) -> Option<u8> {
 
 /// Sets the resolution in the chip's memory and reads it back: some clones stay at 12 bit.
 pub fn set_resolution(folder: &Path, bits: u8) -> io::Result<()> {
-    write_attribute(&folder.join("resolution"), &format!("{bits}\n"))?;
+    let written = write_attribute(&folder.join("resolution"), &format!("{bits}\n"));
+    if written.as_ref().is_err_and(is_final) {
+        return written;
+    }
+    // Newer kernels refuse the write when the chip does not follow, older ones do not notice.
     match resolution(folder) {
         Some(now) if now == bits => Ok(()),
         Some(now) => {
             Err(io::Error::new(io::ErrorKind::Unsupported, format!("the chip stays at {now} bit")))
         }
-        None => Err(io::Error::other("it cannot be read back")),
+        None => Err(written.err().unwrap_or_else(|| io::Error::other("it cannot be read back"))),
     }
 }
 
 /// Keeps what was set in the chip's EEPROM, which bears some 50,000 writes, a clone's only ten: so never of our own
 /// accord.
 pub fn save_to_eeprom(folder: &Path) -> io::Result<()> {
-    // The kernel takes the text with a line feed alone; its name changed in Linux 5.8 and again later.
+    // Its name since Linux 5.13, and before. The kernel takes the text with its line feed, and no other.
     let newer = folder.join("eeprom_cmd");
     let file = if newer.exists() { newer } else { folder.join("eeprom") };
     write_attribute(&file, "save\n")
