@@ -70,6 +70,7 @@ fn arrows_point_one_way() {
         ("stop", &[]),
         ("clock", &["reading"]),
         ("file", &[]),
+        ("data_dir", &[]),
         ("sensor", &["reading", "clock", "stop", "file"]),
         ("plugin", &["reading", "file"]),
         ("spool", &["reading", "uplink"]),

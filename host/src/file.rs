@@ -1,7 +1,9 @@
-//! Reads whole files that somebody else wrote: only regular ones, and never more than expected.
+//! Reads whole files that somebody else wrote: only regular ones, and never more than expected. Writes files that are
+//! whole or not there.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// A regular file's bytes; an error when it is something else, or has more than `most` bytes.
@@ -30,6 +32,25 @@ pub fn bounded(input: impl Read, most: u64) -> io::Result<Vec<u8>> {
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Writes a file for this user alone, so that after a power cut either the old or the new one is there, whole.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not the path of a file"));
+    };
+    // One name for all tries: what a killed process leaves behind is overwritten by the next.
+    let mut new_name = std::ffi::OsString::from(".new-");
+    new_name.push(name);
+    let new = folder.join(new_name);
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&new, path)?;
+    // The name itself is on the disk when its folder is.
+    File::open(folder)?.sync_all()
 }
 
 /// Text from elsewhere as a terminal may be shown it: control characters, and those that reverse the writing, as escapes.

@@ -10,6 +10,8 @@ pub mod stop;
 
 pub mod file;
 
+pub mod data_dir;
+
 pub mod sensor;
 
 pub mod plugin;

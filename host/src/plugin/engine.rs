@@ -9,7 +9,7 @@ use super::bindings::calibration::CalibrationPre;
 use super::bindings::filter::FilterPre;
 use super::bindings::filter::weir::plugin::host;
 use super::file::PluginFile;
-use super::instance::HostState;
+use super::host_state::HostState;
 use super::limits;
 use super::manifest::PluginKind;
 

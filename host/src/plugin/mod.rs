@@ -7,6 +7,7 @@ mod bindings;
 mod check;
 mod engine;
 mod file;
+mod host_state;
 mod instance;
 mod limits;
 mod manifest;
@@ -14,7 +15,8 @@ mod standard;
 
 pub use engine::{CompileError, Engine, Plugin};
 pub use file::{FileError, PluginFile};
-pub use instance::{Applied, Instance, Kept, Trap};
+pub use host_state::Kept;
+pub use instance::{Applied, Instance, Trap};
 pub use limits::{Limits, OFFLINE_CALL_DEADLINE};
 pub use manifest::{Manifest, Parameter, ParameterKind, PluginKind};
 pub use standard::{STANDARD, standard};
