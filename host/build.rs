@@ -16,11 +16,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     add_target()?;
     build_plugins(&workspace, &out)?;
     pack_chart_library(&out)?;
+    println!("cargo::rustc-env=WASMTIME_VERSION={}", wasmtime_version(&workspace)?);
     println!("cargo::rerun-if-changed=build.rs");
     for input in ["plugins", "wit", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
     Ok(())
+}
+
+/// The version that the lock file holds: compiled plugins are good for that one alone.
+fn wasmtime_version(workspace: &Path) -> Result<String, Box<dyn Error>> {
+    let lock = fs::read_to_string(workspace.join("Cargo.lock"))?;
+    let mut lines = lock.lines().skip_while(|line| *line != "name = \"wasmtime\"").skip(1);
+    let version = lines.next().and_then(|line| line.strip_prefix("version = \""));
+    Ok(version.ok_or("Cargo.lock has no wasmtime")?.trim_end_matches('"').to_owned())
 }
 
 /// Adds the wasm target through rustup when it is missing.

@@ -1,16 +1,15 @@
 //! Plugins that loop, eat memory, trap or lie, and files that are no plugins. The host goes on.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use weir::pipeline::{Chain, Outcome, check};
-use weir::plugin::{Engine, FileError, PluginFile, standard};
+use weir::plugin::{FileError, HostLimits, PluginFile, standard};
 use weir::reading::{AlarmState, Batch, FaultReason, Input, Quality, Reading, Timestamp};
 
-use crate::support::{Running, pipeline, repository, weir};
+use crate::support::{Running, engine, pipeline, repository, weir};
 
 /// A call may take 100 ms; the rest is for a machine that is busy with other tests.
 const DEADLINE_AND_PATIENCE: Duration = Duration::from_millis(100 + 4_900);
@@ -65,7 +64,7 @@ fn chain(does: &str, on_trap: &str) -> Chain {
         plugin = "{}"
         sensors = ["a"]
         on_trap = "{on_trap}"
-        call_deadline = "{deadline}"
+        limits.call_deadline = "{deadline}"
         config = {{ does = "{does}" }}
         [[stage]]
         name = "after"
@@ -78,7 +77,7 @@ fn chain(does: &str, on_trap: &str) -> Chain {
     );
     let pipeline =
         check("test.toml", &text, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}"));
-    Chain::start(&Engine::start().unwrap(), &pipeline.stages, &pipeline.series()).unwrap()
+    Chain::start(&engine(), &pipeline.stages, &pipeline.series()).unwrap()
 }
 
 fn at(second: u64) -> Timestamp {
@@ -179,7 +178,7 @@ fn a_plugin_cannot_make_good_of_uncertain() {
 fn a_flood_of_log_lines_is_cut_and_nothing_is_lost() {
     let text = format!(
         "[device]\nname = \"t\"\n[[sensor]]\nname = \"a\"\ndriver = \"simulated\"\nmean_celsius = 60.0\n\
-         [dashboard]\nlisten = \"127.0.0.1:0\"\n[[stage]]\nname = \"h\"\nplugin = \"{}\"\ncall_deadline = \"10s\"\n\
+         [dashboard]\nlisten = \"127.0.0.1:0\"\n[[stage]]\nname = \"h\"\nplugin = \"{}\"\nlimits.call_deadline = \"10s\"\n\
          config = {{ does = \"flood-the-log\" }}\n",
         hostile().display()
     );
@@ -201,12 +200,11 @@ fn an_alarm_clears_though_its_plugin_was_started_anew_meanwhile() {
     let text = format!(
         "[device]\nname = \"t\"\n[[sensor]]\nname = \"a\"\ndriver = \"simulated\"\n\
          [dashboard]\nlisten = \"127.0.0.1:0\"\n\
-         [[stage]]\nname = \"warm\"\nplugin = \"{}\"\ncall_deadline = \"10s\"\n",
+         [[stage]]\nname = \"warm\"\nplugin = \"{}\"\nlimits.call_deadline = \"10s\"\n",
         hostile().with_file_name("forgetful.wasm").display()
     );
     let pipeline = check("t.toml", &text, Path::new(".")).unwrap();
-    let mut chain =
-        Chain::start(&Engine::start().unwrap(), &pipeline.stages, &pipeline.series()).unwrap();
+    let mut chain = Chain::start(&engine(), &pipeline.stages, &pipeline.series()).unwrap();
     let mut pass = |second, value| {
         let reading = Reading { series: 0, time: at(second), value, quality: Quality::Good };
         let readings = [reading].into_iter().collect();
@@ -232,14 +230,14 @@ fn a_plugin_that_loops_while_it_is_configured_is_refused_before_the_start() {
     );
     let pipeline = check("t.toml", &text, Path::new(".")).unwrap();
     let begun = Instant::now();
-    let refused = Chain::start(&Engine::start().unwrap(), &pipeline.stages, &pipeline.series());
+    let refused = Chain::start(&engine(), &pipeline.stages, &pipeline.series());
     let error = refused.err().unwrap()[0].to_string();
     assert!(error.contains("stage `h`") && error.contains("deadline of 100ms"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 fn refused(bytes: &[u8]) -> FileError {
-    PluginFile::check(Cow::Borrowed(bytes)).expect_err("it is no plugin")
+    PluginFile::check(bytes.to_vec(), &HostLimits::default()).expect_err("it is no plugin")
 }
 
 #[test]
@@ -269,7 +267,8 @@ fn files_that_are_no_plugins_are_refused_with_the_reason() {
         let error = refused(bytes).to_string();
         assert!(error.contains(text), "{error}");
     }
-    let missing = PluginFile::read(Path::new("/nowhere.wasm")).err().unwrap();
+    let missing =
+        PluginFile::read(Path::new("/nowhere.wasm"), &HostLimits::default()).err().unwrap();
     assert_eq!(missing.to_string(), "cannot read /nowhere.wasm");
 }
 
@@ -287,6 +286,6 @@ fn no_truncation_and_no_flipped_byte_makes_the_check_panic() {
         let place = (random >> 33) as usize % bytes.len();
         bytes[place] ^= 1 + (random >> 25) as u8 % 255;
         // It may still be a plugin; it may not panic.
-        drop(PluginFile::check(Cow::Owned(bytes)));
+        drop(PluginFile::check(bytes, &HostLimits::default()));
     }
 }

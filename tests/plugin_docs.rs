@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use weir::plugin::{Parameter, ParameterKind, PluginFile, STANDARD};
+use weir::plugin::{HostLimits, Parameter, ParameterKind, PluginFile, STANDARD};
 
 use crate::support::repository;
 
@@ -13,7 +13,7 @@ const END: &str = "<!-- parameters: end -->";
 #[test]
 fn readme_tables_are_the_manifests() {
     for (name, bytes) in STANDARD {
-        let manifest = PluginFile::check(bytes.into()).unwrap().manifest;
+        let manifest = PluginFile::check(bytes, &HostLimits::default()).unwrap().manifest;
         assert_eq!(manifest.name, name);
         let mut table = String::from(
             "| parameter | type | default | allowed | unit | description |\n| --- | --- | --- | --- | --- | --- |\n",

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use weir::plugin::{Compiler, Engine, EngineSettings, HostLimits};
 
 /// Longest wait for anything that must happen. Generous: the machine may be busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +27,17 @@ pub fn recorded(path: &str) -> Option<PathBuf> {
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// An engine in this process. The binary compiles for it, as it does for itself.
+pub fn engine() -> Engine {
+    Engine::start(engine_settings(), HostLimits::default()).unwrap()
+}
+
+/// The settings of such an engine.
+pub fn engine_settings() -> EngineSettings {
+    let compiler = Compiler::Process(env!("CARGO_BIN_EXE_weir").into());
+    EngineSettings { compiler, ..EngineSettings::default() }
 }
 
 /// The `weir` binary with its arguments.

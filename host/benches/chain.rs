@@ -11,7 +11,7 @@ use alert_limit::Limit;
 use calibrate_linear::Linear;
 use filter_median::Median;
 use weir::pipeline::{Chain, Pipeline, Stage, check};
-use weir::plugin::Engine;
+use weir::plugin::{Compiler, Engine, EngineSettings};
 use weir::reading::{Batch, Input, Quality, Reading, Readings, Timestamp};
 use weir_plugin::{AlertStage, CalibrationStage, FilterStage, SeriesInfo};
 
@@ -22,7 +22,9 @@ const ROUND: Duration = Duration::from_millis(40);
 
 fn main() {
     let pipeline = pipeline();
-    let engine = Engine::start().unwrap();
+    let compiler = Compiler::Process(env!("CARGO_BIN_EXE_weir").into());
+    let settings = EngineSettings { compiler, ..EngineSettings::default() };
+    let engine = Engine::start(settings, pipeline.host_limits).unwrap();
     println!(
         "Chain of filter-median (window 5), calibrate-linear, alert-limit; {SENSORS} sensors.\n"
     );

@@ -10,6 +10,7 @@ use clap::Args;
 use super::run::all_of;
 use super::{Failure, block_on, parse_duration, say};
 use crate::pipeline::{LiveError, LiveOptions, check, run};
+use crate::plugin::EngineSettings;
 use crate::sensor::SystemPaths;
 
 const PIPELINE: &str = include_str!("../../../pipelines/demo.toml");
@@ -31,8 +32,11 @@ impl Demo {
         if let Some(listen) = self.listen {
             pipeline.dashboard = Some(listen);
         }
-        let options =
-            LiveOptions { system: SystemPaths::new(Path::new("/"), None), duration: self.duration };
+        let options = LiveOptions {
+            system: SystemPaths::new(Path::new("/"), None),
+            duration: self.duration,
+            engine: EngineSettings::default(),
+        };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
                 // The demo goes on when nobody reads what it prints.

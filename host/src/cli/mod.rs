@@ -1,7 +1,10 @@
 //! The command line: one file a subcommand.
 
 mod check;
+#[cfg(feature = "compiler")]
+mod compile_plugin;
 mod demo;
+mod engine;
 mod hub;
 mod replay;
 mod run;
@@ -40,6 +43,9 @@ enum Command {
     Replay(replay::Replay),
     Sensors(sensors::Sensors),
     Hub(hub::Hub),
+    #[cfg(feature = "compiler")]
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 /// Why a command failed: a text that is complete, or an error whose causes are printed behind it.
@@ -61,6 +67,8 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Sensors(sensors) => sensors.run(),
         Command::Hub(hub) => hub.run(),
+        #[cfg(feature = "compiler")]
+        Command::CompilePlugin(compile) => compile.run(),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     let output = failure.downcast_ref::<io::Error>();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::engine::EngineArguments;
 use super::{Failure, load_pipeline};
 use crate::file::printable;
 use crate::pipeline::{Naming, ReplayError, replay};
@@ -30,6 +31,8 @@ pub(super) struct Replay {
     /// Where the lines go; standard output when not given.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArguments,
 }
 
 impl Replay {
@@ -40,6 +43,7 @@ impl Replay {
         let recording = recording::read(input, |problem| report(&shown, &problem))
             .map_err(|e| format!("{shown}: {}", super::with_causes(&e)))?;
         let naming = Naming { map: self.map, adopt: self.adopt };
+        let engine = self.engine.settings();
         let lines = match &self.output {
             Some(file) => {
                 if file.canonicalize().ok() == self.input.canonicalize().ok() && file.exists() {
@@ -49,11 +53,15 @@ impl Replay {
                 }
                 let out = File::create(file)
                     .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-                replay(&pipeline, &recording, &naming, &mut BufWriter::new(out))
+                replay(&pipeline, &recording, &naming, engine, &mut BufWriter::new(out))
             }
-            None => {
-                replay(&pipeline, &recording, &naming, &mut BufWriter::new(io::stdout().lock()))
-            }
+            None => replay(
+                &pipeline,
+                &recording,
+                &naming,
+                engine,
+                &mut BufWriter::new(io::stdout().lock()),
+            ),
         };
         let lines = match lines {
             // Whoever read the lines, `head` for instance, has enough.

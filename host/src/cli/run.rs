@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::engine::EngineArguments;
 use super::system::System;
 use super::{Failure, block_on, load_pipeline, parse_duration, with_causes};
 use crate::pipeline::{LiveError, LiveOptions, run};
@@ -16,6 +17,8 @@ pub(super) struct Run {
     file: PathBuf,
     #[command(flatten)]
     system: System,
+    #[command(flatten)]
+    engine: EngineArguments,
     /// Stop after this, for instance 10s.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -24,7 +27,11 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
-        let options = LiveOptions { system: self.system.paths(), duration: self.duration };
+        let options = LiveOptions {
+            system: self.system.paths(),
+            duration: self.duration,
+            engine: self.engine.settings(),
+        };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
                 tracing::info!("Dashboard: http://{address}/");

@@ -1,13 +1,12 @@
 //! The pipeline file's language: every key, what it accepts, and what it means.
 
+mod limits;
 mod sensors;
 mod stages;
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -16,15 +15,12 @@ use super::keys::{Keys, list};
 use super::problems::{Problem, Problems, Source};
 use super::{Driver, MOST_SENSORS, Output, Pipeline, Sensor, Shows, Stage, Uplink};
 use crate::file;
-use crate::plugin::{PluginFile, PluginKind};
+use crate::plugin::{HostLimits, PluginFile, PluginKind};
 use crate::uplink::Endpoint;
 
 /// Longest pipeline file, in bytes: 256 sensors and 256 stages fit into a tenth of it.
 const LONGEST_FILE: u64 = 1 << 20;
 const TOP_LEVEL: &str = "the file";
-/// How long a plugin's call may be allowed to take.
-const CALL_DEADLINES: RangeInclusive<Duration> =
-    Duration::from_millis(10)..=Duration::from_secs(10);
 /// Longest name of a device, sensor or stage, in characters.
 const LONGEST_NAME: usize = 64;
 const NAME: &str = "1 to 64 letters, digits, dashes, dots or underscores";
@@ -52,7 +48,13 @@ pub fn check(file: &str, text: &str, folder: &Path) -> Result<Pipeline, Problems
     // After an error of syntax the rest is guesswork, and so would be further problems.
     let pipeline = if errors.is_empty() {
         let top = Keys::new(TOP_LEVEL, table.get_ref(), 0..0);
-        Checker { source: &mut source, folder, files: HashMap::new() }.pipeline(top)
+        let checker = Checker {
+            source: &mut source,
+            folder,
+            files: HashMap::new(),
+            host_limits: HostLimits::default(),
+        };
+        checker.pipeline(top)
     } else {
         None
     };
@@ -68,10 +70,11 @@ struct Checker<'s, 'a, 'f> {
     folder: &'f Path,
     /// Plugin files that were read already, by what the pipeline calls them.
     files: HashMap<String, Option<Arc<PluginFile>>>,
+    host_limits: HostLimits,
 }
 
 impl<'a> Checker<'_, 'a, '_> {
-    fn pipeline(&mut self, mut top: Keys<'_, 'a>) -> Option<Pipeline> {
+    fn pipeline(mut self, mut top: Keys<'_, 'a>) -> Option<Pipeline> {
         let device = self.device(&mut top);
         let sensor_tables = self.tables(&mut top, "sensor");
         let (for_all, named): (Vec<_>, Vec<_>) =
@@ -93,6 +96,10 @@ impl<'a> Checker<'_, 'a, '_> {
         if sensor_tables.is_empty() {
             self.source
                 .problem(&(0..0), "there is no sensor: add at least one [[sensor]]".to_owned());
+        }
+        if let Some(mut keys) = self.table(&mut top, "plugins") {
+            self.host_limits = self.host_limits(&mut keys);
+            keys.finish(self.source);
         }
         let stage_tables = self.tables(&mut top, "stage");
         let stages = self.stages(&stage_tables, &names);
@@ -125,6 +132,7 @@ impl<'a> Checker<'_, 'a, '_> {
             sensors: sensors.into_iter().collect::<Option<_>>()?,
             all,
             stages: all_of(stages)?,
+            host_limits: self.host_limits,
             outputs: outputs.into_iter().collect::<Option<_>>()?,
             uplink: uplink.map_or(Some(None), |uplink| uplink.map(Some))?,
             dashboard: dashboard.map_or(Some(None), |listen| listen.map(Some))?,

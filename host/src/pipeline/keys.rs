@@ -186,7 +186,7 @@ impl<'t, 'a> Keys<'t, 'a> {
     }
 
     /// Refuses every key that was not asked for.
-    pub(super) fn finish(self, source: &mut Source<'_>) {
+    pub(super) fn finish(&self, source: &mut Source<'_>) {
         for (key, _) in self.table {
             if !self.asked.iter().any(|asked| asked == key.get_ref()) {
                 let known = list(self.asked.iter().copied());

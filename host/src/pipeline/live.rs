@@ -28,7 +28,7 @@ use super::ticks::tick;
 use crate::clock::Clock;
 use crate::hub;
 use crate::output::{AlarmOutputs, Pin, show_status};
-use crate::plugin::Engine;
+use crate::plugin::{Engine, EngineSettings};
 use crate::reading::{Series, WallClock};
 use crate::sensor::w1::scan;
 use crate::sensor::{Sampled, Sampling, SystemPaths};
@@ -50,6 +50,8 @@ pub struct LiveOptions {
     pub system: SystemPaths,
     /// Stops by itself after this.
     pub duration: Option<Duration>,
+    /// How plugins are compiled and run.
+    pub engine: EngineSettings,
 }
 
 /// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
@@ -99,7 +101,7 @@ impl Prepared {
         let series = sources
             .as_ref()
             .map_or_else(|| pipeline.series().into(), |sources| sources.series(&pipeline));
-        let chain = match Engine::start() {
+        let chain = match Engine::start(options.engine.clone(), pipeline.host_limits) {
             Ok(engine) => refused.of_all(Chain::start(&engine, &pipeline.stages, &series)),
             Err(error) => refused.of(Err(LiveError::Engine(error))),
         };

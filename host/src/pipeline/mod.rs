@@ -24,7 +24,7 @@ pub use live::{LiveError, LiveOptions, Signals, run};
 pub use problems::{Problem, Problems};
 pub use replay::{Naming, ReplayError, replay};
 
-use crate::plugin::{Limits, PluginFile};
+use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
 use crate::uplink::Endpoint;
@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub all: Option<AllThermometers>,
     /// In the order in which they run.
     pub stages: Vec<Stage>,
+    /// The limits that hold before a plugin has an instance.
+    pub host_limits: HostLimits,
     /// Lamps, relays, buzzers.
     pub outputs: Vec<Output>,
     /// The way out.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::chain::{Chain, StartError};
 use super::{Pipeline, Sensor, Stage};
-use crate::plugin::{CompileError, Engine, Limits, OFFLINE_CALL_DEADLINE};
+use crate::plugin::{Bound, CompileError, Engine, EngineSettings};
 use crate::reading::{Batch, Input, Quantity, Series, Timestamp};
 use crate::sensor::recording::{Recording, Row};
 use crate::uplink::Scribe;
@@ -85,6 +85,7 @@ pub fn replay(
     pipeline: &Pipeline,
     recording: &Recording,
     naming: &Naming,
+    engine: EngineSettings,
     out: &mut impl Write,
 ) -> Result<u64, ReplayError> {
     let Cast { series, number_of_name, number_of_sensor } = cast(pipeline, recording, naming)?;
@@ -93,7 +94,9 @@ pub fn replay(
         .iter()
         .filter_map(|stage| for_recording(stage, &number_of_sensor, series.len()))
         .collect();
-    let engine = Engine::start().map_err(ReplayError::Engine)?;
+    let engine =
+        Engine::start(EngineSettings { bound: Bound::Fuel, ..engine }, pipeline.host_limits)
+            .map_err(ReplayError::Engine)?;
     let mut chain = Chain::start(&engine, &stages, &series).map_err(ReplayError::Start)?;
     let stage_names: Vec<Arc<str>> =
         stages.iter().map(|stage| stage.name.as_str().into()).collect();
@@ -240,7 +243,7 @@ fn for_recording(
         sensors,
         is_for_all: stage.is_for_all,
         on_trap: stage.on_trap,
-        limits: Limits { call_deadline: OFFLINE_CALL_DEADLINE, ..stage.limits },
+        limits: stage.limits,
         settings: stage.settings.clone(),
     })
 }

@@ -13,8 +13,9 @@ use crate::spool::Spool;
 use crate::uplink::Scribe;
 use crate::uplink::wire::Body;
 
-/// Stack of the chain thread: wasm's own limit, and room for the host's frames.
-const CHAIN_STACK: usize = 1 << 20;
+/// Stack of the chain thread: the most that `stack_kib` allows to wasm, and room for the host's frames. Only what is used becomes
+/// memory.
+const CHAIN_STACK: usize = 2 << 20;
 
 /// What the chain thread counts.
 #[derive(Debug, Default)]

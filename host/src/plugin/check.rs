@@ -1,7 +1,7 @@
 //! What a plugin gives back is checked before anybody believes it.
 
 use super::bindings::filter::weir::plugin::types;
-use super::limits;
+use super::{Limits, limits};
 use crate::reading::{Alarm, AlarmState, Quality, Readings, Severity, Timestamp};
 
 /// A filter's columns: equal length, declared series, known quality, finite values.
@@ -9,6 +9,7 @@ pub(super) fn readings(
     columns: types::Readings,
     given: usize,
     series: usize,
+    limits: &Limits,
 ) -> Result<Readings, String> {
     let types::Readings { series: of, time, value, quality } = columns;
     let rows = of.len();
@@ -20,9 +21,11 @@ pub(super) fn readings(
             quality.len()
         ));
     }
-    let most = given + limits::EXTRA_READINGS;
+    let most = given.saturating_add(limits.extra_readings);
     if rows > most {
-        return Err(format!("it gave {rows} readings for {given}: at most {most} are allowed"));
+        return Err(format!(
+            "it gave {rows} readings for {given}: at most {most} are allowed (`extra_readings` in [stage.limits])"
+        ));
     }
     if let Some(undeclared) = of.iter().find(|&&number| number as usize >= series) {
         return Err(format!(
@@ -59,11 +62,12 @@ pub(super) fn alarms(
     raised: Vec<types::Alarm>,
     given: usize,
     series: usize,
+    limits: &Limits,
 ) -> Result<Vec<Alarm>, String> {
-    let most = 2 * given + limits::EXTRA_ALARMS + 2 * series;
+    let most = (2 * (given + series)).saturating_add(limits.extra_alarms);
     if raised.len() > most {
         return Err(format!(
-            "it raised {} alarms for {given} readings: at most {most} are allowed",
+            "it raised {} alarms for {given} readings: at most {most} are allowed (`extra_alarms` in [stage.limits])",
             raised.len()
         ));
     }
@@ -80,10 +84,10 @@ fn alarm(raised: types::Alarm, series: usize) -> Result<Alarm, String> {
     let condition = raised.condition;
     let printable =
         condition.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if condition.is_empty() || condition.len() > limits::CONDITION_CHARS || !printable {
+    if condition.is_empty() || condition.len() > limits::WORD_CHARS || !printable {
         return Err(format!(
             "it raised an alarm whose condition is not 1 to {} lowercase letters, digits and dashes",
-            limits::CONDITION_CHARS
+            limits::WORD_CHARS
         ));
     }
     let numbers: Vec<f64> = raised.value.iter().chain(&raised.limit).copied().collect();

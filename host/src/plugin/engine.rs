@@ -1,26 +1,45 @@
-//! The engine: one configuration for all plugins, and the clock of their deadlines.
+//! The engine: one configuration for all plugins, the clock of their deadlines, and where their code comes from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, Linker};
 
+use super::HostLimits;
 use super::bindings::alert::AlertPre;
 use super::bindings::calibration::CalibrationPre;
 use super::bindings::filter::FilterPre;
 use super::bindings::filter::weir::plugin::host;
+use super::code::{Bound, CodeKind, Execution};
+use super::code_cache::CodeCache;
+use super::compiler::{self, CompileError, Compiler};
 use super::file::PluginFile;
 use super::host_state::HostState;
-use super::limits;
 use super::manifest::PluginKind;
 
 /// How long one epoch is: a deadline ends at most one epoch late.
 pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
+/// How plugins are compiled and run.
+#[derive(Clone, Debug, Default)]
+pub struct EngineSettings {
+    /// By the processor or an interpreter.
+    pub execution: Execution,
+    /// What ends a call that goes on for too long.
+    pub bound: Bound,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// Where compiled plugins are kept.
+    pub cache: Option<Arc<CodeCache>>,
+}
+
 /// Compiles plugins. One for a process.
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
-    linker: std::sync::Arc<Linker<HostState>>,
+    linker: Arc<Linker<HostState>>,
+    settings: EngineSettings,
+    limits: HostLimits,
 }
 
 /// A compiled plugin: what instances are made of.
@@ -28,6 +47,7 @@ pub struct Engine {
 pub struct Plugin {
     pub(super) engine: wasmtime::Engine,
     pub(super) world: World,
+    pub(super) bound: Bound,
 }
 
 /// A plugin that is ready to be instantiated, by its world.
@@ -38,73 +58,91 @@ pub(super) enum World {
     Alert(AlertPre<HostState>),
 }
 
-/// Why a file that looked right cannot be compiled.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("cannot compile it: {0}")]
-pub struct CompileError(String);
-
-impl CompileError {
-    /// The compiler gave neither a plugin nor a reason.
-    pub fn gave_up() -> CompileError {
-        CompileError("the compiler gave up over it".to_owned())
-    }
-
-    fn no_thread(error: std::io::Error) -> CompileError {
-        CompileError(format!("no thread for deadlines: {error}"))
-    }
-}
-
 impl Engine {
     /// Starts the engine and the thread that counts its epochs.
-    pub fn start() -> Result<Engine, CompileError> {
-        let failed = |e: wasmtime::Error| CompileError(format!("{e:#}"));
-        let engine = wasmtime::Engine::new(&config()).map_err(failed)?;
+    pub fn start(settings: EngineSettings, limits: HostLimits) -> Result<Engine, CompileError> {
+        let failed = |e: wasmtime::Error| CompileError::Engine(format!("{e:#}"));
+        let kind = CodeKind::here(settings.execution, settings.bound);
+        let config = kind.config(limits.stack_bytes).map_err(failed)?;
+        let engine = wasmtime::Engine::new(&config).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         host::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)
             .map_err(failed)?;
-        let epochs = engine.weak();
-        let clock = std::thread::Builder::new().name("epochs".to_owned()).stack_size(64 << 10);
-        clock
-            .spawn(move || {
-                while let Some(engine) = epochs.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    std::thread::sleep(EPOCH);
-                }
-            })
-            .map_err(CompileError::no_thread)?;
-        Ok(Engine { engine, linker: std::sync::Arc::new(linker) })
+        if settings.bound == Bound::Time {
+            count_epochs(&engine)
+                .map_err(|e| CompileError::Engine(format!("no thread for deadlines: {e}")))?;
+        }
+        Ok(Engine { engine, linker: Arc::new(linker), settings, limits })
     }
 
-    /// Compiles a checked file. Nothing of the plugin runs yet.
+    /// The plugin of a checked file, ready to run: its code from the cache, or compiled. Nothing of the plugin runs yet.
     pub fn compile(&self, file: &PluginFile) -> Result<Plugin, CompileError> {
-        let failed = |e: wasmtime::Error| CompileError(format!("{e:#}"));
-        // No plugin is known over which the compiler panics; if there is one, it must not take the gateway down.
-        let compile = || Component::new(&self.engine, &file.component);
-        let component = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
-            .map_err(|_| CompileError::gave_up())?
-            .map_err(failed)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(failed)?;
-        let world = match file.manifest.kind {
-            PluginKind::Filter => World::Filter(FilterPre::new(pre).map_err(failed)?),
-            PluginKind::Calibration => {
-                World::Calibration(CalibrationPre::new(pre).map_err(failed)?)
+        let kind = CodeKind::here(self.settings.execution, self.settings.bound);
+        let cache = self.settings.cache.as_deref();
+        if let Some(code) = cache.and_then(|cache| cache.load(&file.sha256, &kind)) {
+            match self.load(file, &code) {
+                Ok(plugin) => return Ok(plugin),
+                // Another processor's, for instance: the card was put into an older Pi.
+                Err(error) => {
+                    tracing::warn!(
+                        plugin = file.manifest.name,
+                        "A compiled plugin does not fit: {error}."
+                    );
+                }
             }
-            PluginKind::Alert => World::Alert(AlertPre::new(pre).map_err(failed)?),
+        }
+        let code = compiler::compile(&self.settings.compiler, &file.bytes, &kind, &self.limits)?;
+        if let Some(Err(error)) = cache.map(|cache| cache.store(&file.sha256, &kind, &code)) {
+            tracing::warn!(
+                plugin = file.manifest.name,
+                "A compiled plugin cannot be kept; the next start compiles it again. {error}"
+            );
+        }
+        self.load(file, &code)
+    }
+
+    #[expect(unsafe_code, reason = "code is what the processor runs; nothing can make that safe")]
+    fn load(&self, file: &PluginFile, code: &[u8]) -> Result<Plugin, CompileError> {
+        let unusable = |e: wasmtime::Error| CompileError::Unusable(format!("{e:#}"));
+        // SAFETY: the bytes were made by the compiler of this very program, in a process of ours just now, or were sealed by one
+        // with a key that only this user has; wasmtime itself refuses those of another version or configuration.
+        let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(unusable)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(unusable)?;
+        let world = match file.manifest.kind {
+            PluginKind::Filter => World::Filter(FilterPre::new(pre).map_err(unusable)?),
+            PluginKind::Calibration => {
+                World::Calibration(CalibrationPre::new(pre).map_err(unusable)?)
+            }
+            PluginKind::Alert => World::Alert(AlertPre::new(pre).map_err(unusable)?),
         };
-        Ok(Plugin { engine: self.engine.clone(), world })
+        Ok(Plugin { engine: self.engine.clone(), world, bound: self.settings.bound })
     }
 }
 
-fn config() -> wasmtime::Config {
-    let mut config = wasmtime::Config::new();
-    // A component call falls from 561 to 148 ns when nothing can be concurrent in it.
-    config.concurrency_support(false);
-    config.epoch_interruption(true);
-    config.max_wasm_stack(limits::STACK_BYTES);
-    // The same bits on every machine.
-    config.cranelift_nan_canonicalization(true);
-    config.wasm_relaxed_simd(false);
-    config.wasm_memory64(false);
-    config
+/// Ends with the engine.
+fn count_epochs(engine: &wasmtime::Engine) -> std::io::Result<()> {
+    let epochs = engine.weak();
+    let thread = std::thread::Builder::new().name("epochs".to_owned()).stack_size(64 << 10);
+    thread.spawn(move || {
+        while let Some(engine) = epochs.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH);
+        }
+    })?;
+    Ok(())
+}
+
+/// Compiles a plugin for another machine, or this one, into a cache.
+pub fn compile_into(
+    cache: &CodeCache,
+    file: &PluginFile,
+    kind: &CodeKind,
+    compiler: &Compiler,
+    limits: &HostLimits,
+) -> Result<std::path::PathBuf, CompileError> {
+    let code = compiler::compile(compiler, &file.bytes, kind, limits)?;
+    cache
+        .store(&file.sha256, kind, &code)
+        .map_err(|e| CompileError::Engine(format!("cannot keep the code: {e}")))
 }

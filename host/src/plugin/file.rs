@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use ring::digest;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
-use super::limits;
+use super::HostLimits;
 use super::manifest::{API, Manifest};
 use crate::file;
 
@@ -20,6 +21,10 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
 const MANIFEST_SECTION: &str = "weir-manifest";
 /// What a plugin may import: the host's interface, and the types that it is written with.
 const ALLOWED_IMPORTS: [&str; 2] = ["weir:plugin/host@0.1.0", "weir:plugin/types@0.1.0"];
+/// What a core module carries that can become a component: the contract as its toolchain saw it.
+const CONTRACT_SECTION: &str = "component-type";
+/// Longest manifest, in bytes. That of `alert-limit` has 2,000.
+const MANIFEST_BYTES: usize = 1 << 20;
 /// Most imports that a message names.
 const MOST_IMPORTS: usize = 20;
 /// What a plugin must export.
@@ -30,8 +35,10 @@ const EXPORTS: [&str; 6] = ["configure", "apply", "tick", "fault", "save", "load
 pub struct PluginFile {
     /// What it says of itself.
     pub manifest: Manifest,
-    /// The component: the file itself, or what its core module was encoded to.
-    pub(super) component: Vec<u8>,
+    /// A core module or a component.
+    pub(super) bytes: Cow<'static, [u8]>,
+    /// The SHA-256 of the bytes.
+    pub sha256: [u8; 32],
 }
 
 /// Why a file cannot be a plugin.
@@ -80,9 +87,24 @@ pub enum FileError {
     /// It lacks a function of the contract.
     #[error("it does not export `{0}` of the contract weir:plugin@{API}")]
     NoExport(&'static str),
-    /// Its core module does not follow the contract.
-    #[error("its module does not follow the contract weir:plugin@{API}: {0}")]
-    NotEncodable(String),
+    /// It is a core module that was not made for a contract.
+    #[error(
+        "its module does not follow the contract weir:plugin@{API}: it has no section `{CONTRACT_SECTION}`, which \
+         wit-bindgen adds"
+    )]
+    NoContract,
+    /// It is larger or more nested than a plugin may be.
+    #[error("it has {has} {what}: at most {most} are allowed (`{key}` in [plugins])")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many it has, or more.
+        has: usize,
+        /// How many it may have.
+        most: usize,
+        /// The key that allows more.
+        key: &'static str,
+    },
 }
 
 /// The first few names: a hostile file may have thousands.
@@ -106,23 +128,37 @@ fn hint(imports: &[String]) -> &'static str {
 
 impl PluginFile {
     /// Reads and checks a file.
-    pub fn read(path: &Path) -> Result<PluginFile, FileError> {
-        let bytes = file::read(path, limits::FILE_BYTES)
-            .map_err(|source| FileError::Read { file: path.to_path_buf(), source })?;
-        PluginFile::check(bytes.into())
+    pub fn read(path: &Path, limits: &HostLimits) -> Result<PluginFile, FileError> {
+        let failed = |source| FileError::Read { file: path.to_path_buf(), source };
+        // Only a regular file has a length that says how much would be read.
+        let length = std::fs::metadata(path).map_err(failed)?;
+        if length.is_file() {
+            within(
+                "bytes",
+                usize::try_from(length.len()).unwrap_or(usize::MAX),
+                limits.file_bytes,
+                "file_mib",
+            )?;
+        }
+        let bytes = file::read(path, limits.file_bytes as u64).map_err(failed)?;
+        PluginFile::check(bytes, limits)
     }
 
     /// Checks the bytes of a core module or a component.
-    pub fn check(bytes: Cow<'_, [u8]>) -> Result<PluginFile, FileError> {
+    pub fn check(
+        bytes: impl Into<Cow<'static, [u8]>>,
+        limits: &HostLimits,
+    ) -> Result<PluginFile, FileError> {
+        let bytes = bytes.into();
         if !bytes.starts_with(b"\0asm") {
             let begins: Vec<String> =
                 bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
             let begins = if begins.is_empty() { "nothing".to_owned() } else { begins.join(" ") };
             return Err(FileError::NotWasm { begins });
         }
-        let damaged = |e: wasmparser::BinaryReaderError| FileError::Damaged(e.to_string());
+        within("bytes", bytes.len(), limits.file_bytes, "file_mib")?;
+        let outline = outline(&bytes, limits)?;
         Validator::new_with_features(FEATURES).validate_all(&bytes).map_err(damaged)?;
-        let outline = outline(&bytes).map_err(damaged)?;
         let foreign: Vec<_> =
             outline.imports.into_iter().filter(|import| !is_allowed(import)).collect();
         if !foreign.is_empty() {
@@ -139,54 +175,81 @@ impl PluginFile {
                 return Err(FileError::NoExport(export));
             }
         }
-        let component = match outline.encoding {
-            Encoding::Component => bytes.into_owned(),
-            Encoding::Module => encode(&bytes)?,
-        };
-        Ok(PluginFile { manifest, component })
+        if outline.encoding == Encoding::Module && !outline.has_contract {
+            return Err(FileError::NoContract);
+        }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
+        Ok(PluginFile { manifest, bytes, sha256 })
     }
+}
+
+fn damaged(error: wasmparser::BinaryReaderError) -> FileError {
+    FileError::Damaged(error.to_string())
+}
+
+fn within(what: &'static str, has: usize, most: usize, key: &'static str) -> Result<(), FileError> {
+    if has <= most { Ok(()) } else { Err(FileError::Limit { what, has, most, key }) }
 }
 
 /// What can be seen of a file without running it.
 struct Outline {
     encoding: Encoding,
     manifest: Option<Vec<u8>>,
+    has_contract: bool,
     imports: Vec<String>,
     exports: Vec<String>,
 }
 
-fn outline(bytes: &[u8]) -> Result<Outline, wasmparser::BinaryReaderError> {
+fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
     let encoding = if Parser::is_component(bytes) { Encoding::Component } else { Encoding::Module };
-    let mut outline =
-        Outline { encoding, manifest: None, imports: Vec::new(), exports: Vec::new() };
+    let mut outline = Outline {
+        encoding,
+        manifest: None,
+        has_contract: false,
+        imports: Vec::new(),
+        exports: Vec::new(),
+    };
     // Payloads of modules inside a component come between its own; only the outermost imports are the file's.
-    let mut depth = 0_u32;
+    let (mut depth, mut modules) = (0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+        match payload.map_err(damaged)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                depth += 1;
+                modules += 1;
+                within("levels of components", depth, limits.nesting, "nesting")?;
+                within("modules and components", modules, limits.modules, "modules")?;
+            }
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
+                if section.data().len() > MANIFEST_BYTES {
+                    let text = format!("it has more than {MANIFEST_BYTES} bytes");
+                    return Err(FileError::BadManifest(text));
+                }
                 outline.manifest.get_or_insert_with(|| section.data().to_vec());
+            }
+            Payload::CustomSection(section) if section.name().starts_with(CONTRACT_SECTION) => {
+                outline.has_contract = true;
             }
             Payload::ImportSection(imports) if depth == 0 => {
                 for import in imports.into_imports() {
-                    let import = import?;
+                    let import = import.map_err(damaged)?;
                     outline.imports.push(format!("{}#{}", import.module, import.name));
                 }
             }
             Payload::ComponentImportSection(imports) if depth == 0 => {
                 for import in imports {
-                    outline.imports.push(import?.name.name.to_owned());
+                    outline.imports.push(import.map_err(damaged)?.name.name.to_owned());
                 }
             }
             Payload::ExportSection(exports) if depth == 0 => {
                 for export in exports {
-                    outline.exports.push(export?.name.to_owned());
+                    outline.exports.push(export.map_err(damaged)?.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 0 => {
                 for export in exports {
-                    outline.exports.push(export?.name.name.to_owned());
+                    outline.exports.push(export.map_err(damaged)?.name.name.to_owned());
                 }
             }
             _ => {}
@@ -200,12 +263,4 @@ fn is_allowed(import: &str) -> bool {
     ALLOWED_IMPORTS.contains(&interface)
         // Types that a world uses are imported under their own names.
         || ["readings", "series", "fault-reason", "alarm"].contains(&import)
-}
-
-fn encode(module: &[u8]) -> Result<Vec<u8>, FileError> {
-    let failed = |e: &dyn std::fmt::Display| FileError::NotEncodable(e.to_string());
-    let encoder = wit_component::ComponentEncoder::default().module(module);
-    encoder
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|e| failed(&format!("{e:#}")))
 }

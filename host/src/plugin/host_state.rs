@@ -12,29 +12,32 @@ pub(super) struct HostState {
     pub(super) limits: Limits,
     /// How much memory it has, in bytes.
     memory_bytes: usize,
-    /// How much memory was asked for, in bytes, when it was refused.
-    pub(super) memory_refused: Option<usize>,
+    /// What was asked for, when it was refused.
+    pub(super) refused: Option<Refused>,
     pub(super) kept: Kept,
 }
 
+/// What an instance asked for and did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// So many bytes of memory.
+    Memory(usize),
+    /// So many entries of a table.
+    Table(usize),
+}
+
 /// What the host keeps of an instance for the one after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Kept {
     /// What the plugin has counted.
     pub counters: BTreeMap<String, u64>,
-    /// How many lines it may still log in this minute.
-    pub(super) log_lines_left: u32,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Kept { counters: BTreeMap::new(), log_lines_left: limits::LOG_LINES_A_MINUTE }
-    }
+    /// How many lines it has logged in this minute.
+    pub(super) log_lines: u32,
 }
 
 impl HostState {
     pub(super) fn new(stage: &str, limits: Limits, kept: Kept) -> Self {
-        HostState { stage: stage.to_owned(), limits, memory_bytes: 0, memory_refused: None, kept }
+        HostState { stage: stage.to_owned(), limits, memory_bytes: 0, refused: None, kept }
     }
 }
 
@@ -42,9 +45,12 @@ impl types::Host for HostState {}
 
 impl host::Host for HostState {
     fn log(&mut self, level: host::Level, message: String) {
-        let Some(left) = self.kept.log_lines_left.checked_sub(1) else { return };
-        self.kept.log_lines_left = left;
-        let cut: String = message.chars().take(limits::LOG_CHARS).collect();
+        let most = self.limits.log_lines_a_minute;
+        if self.kept.log_lines >= most {
+            return;
+        }
+        self.kept.log_lines += 1;
+        let cut: String = message.chars().take(self.limits.log_chars).collect();
         // A plugin's line breaks and terminal codes must not write lines of their own.
         let message = printable(&cut);
         let stage = &self.stage;
@@ -54,9 +60,10 @@ impl host::Host for HostState {
             host::Level::Warn => tracing::warn!(stage, "{message}"),
             host::Level::Error => tracing::error!(stage, "{message}"),
         }
-        if left == 0 {
+        if self.kept.log_lines == most {
             tracing::warn!(
                 stage,
+                log_lines_a_minute = most,
                 "The plugin logs too much; its further lines of this minute are dropped."
             );
         }
@@ -65,8 +72,8 @@ impl host::Host for HostState {
     fn count(&mut self, name: String, by: u64) {
         if let Some(counter) = self.kept.counters.get_mut(&name) {
             *counter = counter.saturating_add(by);
-        } else if self.kept.counters.len() < limits::COUNTERS
-            && name.len() <= limits::CONDITION_CHARS
+        } else if self.kept.counters.len() < self.limits.counters
+            && name.len() <= limits::WORD_CHARS
         {
             self.kept.counters.insert(name, by);
         }
@@ -83,7 +90,7 @@ impl wasmtime::ResourceLimiter for HostState {
         // All memories of the component count together.
         let wanted = self.memory_bytes.saturating_sub(now).saturating_add(wanted);
         if wanted > self.limits.memory_bytes {
-            self.memory_refused = Some(wanted);
+            self.refused = Some(Refused::Memory(wanted));
             return Ok(false);
         }
         self.memory_bytes = wanted;
@@ -96,18 +103,22 @@ impl wasmtime::ResourceLimiter for HostState {
         wanted: usize,
         _most: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(wanted <= limits::TABLE_ENTRIES)
+        if wanted > self.limits.table_entries {
+            self.refused = Some(Refused::Table(wanted));
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn instances(&self) -> usize {
-        limits::INSTANCES
+        self.limits.instances
     }
 
     fn tables(&self) -> usize {
-        limits::TABLES
+        self.limits.tables
     }
 
     fn memories(&self) -> usize {
-        limits::MEMORIES
+        self.limits.memories
     }
 }

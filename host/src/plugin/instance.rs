@@ -8,9 +8,10 @@ use super::bindings::alert::Alert;
 use super::bindings::calibration::Calibration;
 use super::bindings::filter::Filter;
 use super::bindings::filter::weir::plugin::types;
+use super::code::Bound;
 use super::engine::{EPOCH, Plugin, World};
-use super::host_state::{HostState, Kept};
-use super::{Limits, check, limits};
+use super::host_state::{HostState, Kept, Refused};
+use super::{Limits, check};
 use crate::file::printable;
 use crate::reading::{Alarm, Fault, FaultReason, Readings, Series, Timestamp};
 
@@ -18,7 +19,7 @@ use crate::reading::{Alarm, Fault, FaultReason, Readings, Series, Timestamp};
 pub struct Instance {
     store: Store<HostState>,
     exports: Exports,
-    deadline: u64,
+    bound: Bound,
     series: usize,
 }
 
@@ -61,15 +62,15 @@ impl Instance {
     ) -> Result<Instance, Trap> {
         let mut store = Store::new(&plugin.engine, HostState::new(stage, limits, kept));
         store.limiter(|state| state);
-        let deadline = epochs(limits.call_deadline);
-        store.set_epoch_deadline(deadline);
+        store.set_max_component_handles(limits.handles);
+        bound_call(&mut store, plugin.bound);
         let exports = match &plugin.world {
             World::Filter(pre) => pre.instantiate(&mut store).map(Exports::Filter),
             World::Calibration(pre) => pre.instantiate(&mut store).map(Exports::Calibration),
             World::Alert(pre) => pre.instantiate(&mut store).map(Exports::Alert),
         };
         let exports = exports.map_err(|e| trap(&e, store.data()))?;
-        Ok(Instance { store, exports, deadline, series: 0 })
+        Ok(Instance { store, exports, bound: plugin.bound, series: 0 })
     }
 
     /// Gives the plugin its settings and tells it which series it will see. An `Err` inside is the plugin's own
@@ -96,11 +97,11 @@ impl Instance {
     /// What the plugin must remember.
     pub fn save(&mut self) -> Result<Vec<u8>, Trap> {
         let state = call!(self, call_save,)?;
-        if state.len() > limits::STATE_BYTES {
+        let most = self.limits().state_bytes;
+        if state.len() > most {
             return Err(broken(format!(
-                "its state has {} bytes: at most {} are allowed",
+                "its state has {} bytes: at most {most} are allowed (`state_kib` in [stage.limits])",
                 state.len(),
-                limits::STATE_BYTES
             )));
         }
         Ok(state)
@@ -130,16 +131,17 @@ impl Instance {
     fn apply_columns(&mut self, columns: &types::Readings) -> Result<Applied, Trap> {
         let (given, series) = (columns.series.len(), self.series);
         self.begin_call(given);
+        let limits = *self.limits();
         let applied = match &self.exports {
             Exports::Filter(plugin) => plugin
                 .call_apply(&mut self.store, columns)
-                .map(|out| check::readings(out, given, series).map(Applied::Filtered)),
+                .map(|out| check::readings(out, given, series, &limits).map(Applied::Filtered)),
             Exports::Calibration(plugin) => plugin
                 .call_apply(&mut self.store, columns)
                 .map(|out| check::values(out, given).map(Applied::Calibrated)),
             Exports::Alert(plugin) => plugin
                 .call_apply(&mut self.store, columns)
-                .map(|out| check::alarms(out, given, series).map(Applied::Alarms)),
+                .map(|out| check::alarms(out, given, series, &limits).map(Applied::Alarms)),
         };
         applied.map_err(|e| self.trap(&e))?.map_err(broken)
     }
@@ -148,30 +150,36 @@ impl Instance {
     pub fn tick(&mut self, now: Timestamp) -> Result<Applied, Trap> {
         let series = self.series;
         self.begin_call(0);
+        let limits = *self.limits();
         let ticked = match &self.exports {
             Exports::Filter(plugin) => plugin
                 .call_tick(&mut self.store, now.nanos)
-                .map(|out| check::readings(out, 0, series).map(Applied::Filtered)),
+                .map(|out| check::readings(out, 0, series, &limits).map(Applied::Filtered)),
             Exports::Calibration(plugin) => plugin
                 .call_tick(&mut self.store, now.nanos)
                 .map(|()| Ok(Applied::Calibrated(Vec::new()))),
             Exports::Alert(plugin) => plugin
                 .call_tick(&mut self.store, now.nanos)
-                .map(|out| check::alarms(out, 0, series).map(Applied::Alarms)),
+                .map(|out| check::alarms(out, 0, series, &limits).map(Applied::Alarms)),
         };
         ticked.map_err(|e| self.trap(&e))?.map_err(broken)
     }
 
     /// Each call has its own deadline, its own room for what it hands over, and its own reason to fail.
     fn begin_call(&mut self, readings: usize) {
-        self.store.set_epoch_deadline(self.deadline);
-        self.store.set_hostcall_fuel(limits::CALL_BYTES.max(readings * BYTES_A_READING * 2));
-        self.store.data_mut().memory_refused = None;
+        bound_call(&mut self.store, self.bound);
+        let call_bytes = self.limits().call_bytes;
+        self.store.set_hostcall_fuel(call_bytes.max(readings * BYTES_A_READING * 2));
+        self.store.data_mut().refused = None;
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.store.data().limits
     }
 
     /// Gives the plugin another minute's worth of log lines.
     pub fn refill_log(&mut self) {
-        self.store.data_mut().kept.log_lines_left = limits::LOG_LINES_A_MINUTE;
+        self.store.data_mut().kept.log_lines = 0;
     }
 
     /// What outlives the instance.
@@ -203,6 +211,18 @@ pub enum Applied {
 /// Series 4, time 8, value 8, quality 1.
 const BYTES_A_READING: usize = 21;
 
+/// Each call has a deadline, or fuel, of its own.
+fn bound_call(store: &mut Store<HostState>, bound: Bound) {
+    let limits = store.data().limits;
+    match bound {
+        Bound::Time => store.set_epoch_deadline(epochs(limits.call_deadline)),
+        Bound::Fuel => {
+            // An engine that counts fuel takes it.
+            let _set = store.set_fuel(limits.call_fuel);
+        }
+    }
+}
+
 /// A deadline in epochs; one more, since the current one has begun already.
 fn epochs(deadline: Duration) -> u64 {
     let epochs = deadline.as_nanos().div_ceil(EPOCH.as_nanos());
@@ -215,28 +235,67 @@ fn broken(what: String) -> Trap {
 }
 
 fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
-    let reason = match error.downcast_ref::<wasmtime::Trap>() {
-        Some(wasmtime::Trap::Interrupt) => FaultReason::PluginDeadline,
-        // A guest that is refused memory ends itself; what counts is why.
-        _ if state.memory_refused.is_some() => FaultReason::PluginMemory,
-        _ => FaultReason::PluginTrap,
-    };
-    let text = match (reason, state.memory_refused) {
-        (FaultReason::PluginDeadline, _) => {
+    use wasmtime::Trap as Cause;
+    let cause = error.downcast_ref::<Cause>();
+    let limits = &state.limits;
+    let (reason, why) = match (cause, state.refused) {
+        (Some(Cause::Interrupt), _) => (
+            FaultReason::PluginDeadline,
             format!(
-                "a call took longer than its deadline of {:?}: {error:?}",
-                state.limits.call_deadline
-            )
-        }
-        (FaultReason::PluginMemory, Some(wanted)) => format!(
-            "the plugin asked for {wanted} bytes of memory, and may have {}: {error:?}",
-            state.limits.memory_bytes
+                "a call took longer than its deadline of {:?} (`call_deadline` in [stage.limits])",
+                limits.call_deadline
+            ),
         ),
-        _ => format!("{error:?}"),
+        (Some(Cause::OutOfFuel), _) => (
+            FaultReason::PluginDeadline,
+            format!(
+                "a call burnt more than its fuel of {} (`call_fuel` in [stage.limits])",
+                limits.call_fuel
+            ),
+        ),
+        // A guest that is refused memory ends itself; what counts is why.
+        (_, Some(Refused::Memory(wanted))) => (
+            FaultReason::PluginMemory,
+            format!(
+                "the plugin asked for {wanted} bytes of memory, and may have {} (`memory_mib` in [stage.limits])",
+                limits.memory_bytes
+            ),
+        ),
+        (_, Some(Refused::Table(wanted))) => (
+            FaultReason::PluginMemory,
+            format!(
+                "the plugin asked for a table of {wanted} entries, and may have {} (`table_entries` in [stage.limits])",
+                limits.table_entries
+            ),
+        ),
+        (Some(Cause::StackOverflow), _) => (
+            FaultReason::PluginTrap,
+            "the plugin needs more stack than it may have (`stack_kib` in [plugins])".to_owned(),
+        ),
+        _ => (FaultReason::PluginTrap, counted(&format!("{error:#}"), limits)),
     };
     // A backtrace has the plugin's own names in it.
+    let text = if why.is_empty() { format!("{error:?}") } else { format!("{why}: {error:?}") };
     let lines: Vec<String> = text.lines().map(printable).collect();
     Trap { reason, text: lines.join("\n") }
+}
+
+/// What wasmtime counts by itself and tells by a text alone, with the key that allows more; empty for anything else.
+fn counted(error: &str, limits: &Limits) -> String {
+    for (told, what, most, key) in [
+        ("instance count too high", "instances", limits.instances, "instances"),
+        ("table count too high", "tables", limits.tables, "tables"),
+        ("memory count too high", "memories", limits.memories, "memories"),
+        ("fuel allocated for hostcalls", "bytes in one call", limits.call_bytes, "call_kib"),
+        ("store handle limit exceeded", "handles", limits.handles, "handles"),
+    ] {
+        if error.contains(told) {
+            return format!(
+                "the plugin wants more {what} than the {most} that it may have (`{key}` in [stage.limits])"
+            );
+        }
+    }
+    String::new()
 }
 
 fn reason(reason: FaultReason) -> types::FaultReason {

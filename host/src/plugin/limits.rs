@@ -1,51 +1,98 @@
-//! What a plugin may use. Each limit has a name and a reason.
+//! What a plugin may use. Each limit has a name, a reason, and a key in the pipeline file.
 
 use std::time::Duration;
 
-/// The limits of one instance.
+/// The limits of one instance: the keys of `[stage.limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest time that one call may take. A call of the standard plugins takes microseconds, and sampling has a
     /// queue of cycles: this is far from any honest plugin and cannot cost a cycle of a second.
     pub call_deadline: Duration,
+    /// Most units of fuel that one call may burn, about one for each wasm instruction. It takes the deadline's place where
+    /// time must not decide: in a replay. A call of the standard plugins burns thousands; a loop burns this in about a second.
+    pub call_fuel: u64,
     /// Most linear memory, in bytes. The standard plugins use 1.1 MiB; a Pi Zero has 512 MiB for everything.
     pub memory_bytes: usize,
+    /// Most linear memories. Toolchains make one.
+    pub memories: usize,
+    /// Most tables: one for the module, one for each of its adapters.
+    pub tables: usize,
+    /// Most entries of one table: one for each function whose address is taken.
+    pub table_entries: usize,
+    /// Most core instances: one for the module, a few for its adapters, one for each library of a Python plugin.
+    pub instances: usize,
+    /// Most handles of resources. The contract has no resource.
+    pub handles: usize,
+    /// Most bytes that one call may hand to the host, beside what its readings need.
+    pub call_bytes: usize,
+    /// Most readings that a filter may give for one call, beside those that it was given.
+    pub extra_readings: usize,
+    /// Most alarms that one call may raise, beside two for each reading and series.
+    pub extra_alarms: usize,
+    /// Longest state that `save` may return, in bytes.
+    pub state_bytes: usize,
+    /// Most lines of log in a minute.
+    pub log_lines_a_minute: u32,
+    /// Longest line of log, in characters; the rest is cut off.
+    pub log_chars: usize,
+    /// Most counters.
+    pub counters: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { call_deadline: Duration::from_millis(100), memory_bytes: 16 << 20 }
+        Limits {
+            call_deadline: Duration::from_millis(100),
+            call_fuel: 1_000_000_000,
+            memory_bytes: 16 << 20,
+            memories: 4,
+            tables: 16,
+            table_entries: 10_000,
+            instances: 32,
+            handles: 64,
+            call_bytes: 4 << 20,
+            extra_readings: 4_096,
+            extra_alarms: 256,
+            state_bytes: 1 << 20,
+            log_lines_a_minute: 60,
+            log_chars: 512,
+            counters: 32,
+        }
     }
 }
 
-/// Longest time that one call may take in a replay, where nobody waits for the next cycle: a loaded machine must not
-/// change the result.
-pub const OFFLINE_CALL_DEADLINE: Duration = Duration::from_secs(10);
-/// Largest plugin file. The standard plugins have about 0.2 MB; a plugin with a Python interpreter in it has 18 MB.
-pub(super) const FILE_BYTES: u64 = 32 << 20;
-/// Most tables of one component.
-pub(super) const TABLES: usize = 16;
-/// Most entries of one table.
-pub(super) const TABLE_ENTRIES: usize = 10_000;
-/// Most core instances in one component: one for the module, a few for its adapters.
-pub(super) const INSTANCES: usize = 32;
-/// Most linear memories in one component.
-pub(super) const MEMORIES: usize = 4;
-/// Deepest stack of wasm frames, in bytes. The chain thread has more than twice as much.
-pub(super) const STACK_BYTES: usize = 256 << 10;
-/// Most bytes that one call may hand to the host.
-pub(super) const CALL_BYTES: usize = 4 << 20;
-/// Most readings that a filter may give for one call, beside those that it was given.
-pub(super) const EXTRA_READINGS: usize = 4_096;
-/// Most alarms that one call may raise, beside two for each reading.
-pub(super) const EXTRA_ALARMS: usize = 256;
-/// Longest state that `save` may return, in bytes.
-pub(super) const STATE_BYTES: usize = 1 << 20;
-/// Longest word for an alarm's condition, in characters.
-pub(super) const CONDITION_CHARS: usize = 64;
-/// Longest line of log; the rest is cut off, in characters.
-pub(super) const LOG_CHARS: usize = 512;
-/// Most lines of log in a minute.
-pub(super) const LOG_LINES_A_MINUTE: u32 = 60;
-/// Most counters of one stage.
-pub(super) const COUNTERS: usize = 32;
+/// The limits of what comes before an instance: the keys of `[plugins]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostLimits {
+    /// Largest plugin file, in bytes. The standard plugins have about 0.2 MB, one with a JavaScript interpreter in it 1.6 MB,
+    /// one with Python 18 MB. Checking a file takes up to some ten times its size.
+    pub file_bytes: usize,
+    /// Deepest nesting of components in components. Toolchains nest two.
+    pub nesting: usize,
+    /// Most modules and components inside one file. A Rust plugin has 4, one in Python dozens.
+    pub modules: usize,
+    /// Deepest stack of wasm frames, in bytes.
+    pub stack_bytes: usize,
+    /// Longest processor time for compiling one plugin. The standard plugins take 0.05 s, one in Python 15 s on a computer
+    /// and some times that on a Pi.
+    pub compile_time: Duration,
+    /// Most address space of the process that compiles, in bytes. The standard plugins need 60 MB, one in Python
+    /// 400 MB.
+    pub compile_memory_bytes: u64,
+}
+
+impl Default for HostLimits {
+    fn default() -> Self {
+        HostLimits {
+            file_bytes: 8 << 20,
+            nesting: 8,
+            modules: 100,
+            stack_bytes: 256 << 10,
+            compile_time: Duration::from_secs(120),
+            compile_memory_bytes: 768 << 20,
+        }
+    }
+}
+
+/// Longest word for an alarm's condition and for a counter, in characters: the contract's.
+pub(super) const WORD_CHARS: usize = 64;

@@ -5,6 +5,11 @@
 
 mod bindings;
 mod check;
+mod code;
+mod code_cache;
+#[cfg(feature = "compiler")]
+mod compile;
+mod compiler;
 mod engine;
 mod file;
 mod host_state;
@@ -13,10 +18,15 @@ mod limits;
 mod manifest;
 mod standard;
 
-pub use engine::{CompileError, Engine, Plugin};
+pub use code::{Bound, CodeKind, Execution};
+pub use code_cache::CodeCache;
+#[cfg(feature = "compiler")]
+pub use compile::compile_as_ordered;
+pub use compiler::{COMPILE_COMMAND, CompileError, CompileOrder, Compiler};
+pub use engine::{Engine, EngineSettings, Plugin, compile_into};
 pub use file::{FileError, PluginFile};
 pub use host_state::Kept;
 pub use instance::{Applied, Instance, Trap};
-pub use limits::{Limits, OFFLINE_CALL_DEADLINE};
+pub use limits::{HostLimits, Limits};
 pub use manifest::{Manifest, Parameter, ParameterKind, PluginKind};
 pub use standard::{STANDARD, standard};

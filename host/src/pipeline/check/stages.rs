@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::{CALL_DEADLINES, Checker, NAME, Unique, parse_name, place};
+use super::{Checker, NAME, Unique, parse_name, place};
 use crate::pipeline::keys::{Keys, list};
 use crate::pipeline::{OnTrap, Stage, settings};
-use crate::plugin::{Limits, PluginFile, STANDARD, standard};
+use crate::plugin::{PluginFile, STANDARD, standard};
 
 impl<'a> Checker<'_, 'a, '_> {
     pub(super) fn stages(
@@ -35,13 +35,7 @@ impl<'a> Checker<'_, 'a, '_> {
             [("restart", OnTrap::Restart), ("bypass", OnTrap::Bypass), ("stop", OnTrap::Stop)];
         let on_trap =
             keys.choice(self.source, "on_trap", &traps).map_or(OnTrap::Restart, |at| at.value);
-        let usual = Limits::default();
-        let call_deadline =
-            keys.duration(self.source, "call_deadline", CALL_DEADLINES, usual.call_deadline);
-        let memory_bytes = keys
-            .integer(self.source, "memory_mib", 1..=1_024)
-            .and_then(|at| usize::try_from(at.value << 20).ok())
-            .unwrap_or(usual.memory_bytes);
+        let limits = self.limits(&mut keys);
         let settings = self.stage_settings(&mut keys, plugin.as_deref(), &sensors, all);
         keys.finish(self.source);
         Some(Stage {
@@ -50,7 +44,7 @@ impl<'a> Checker<'_, 'a, '_> {
             sensors,
             is_for_all,
             on_trap,
-            limits: Limits { call_deadline, memory_bytes },
+            limits,
             settings: settings?,
         })
     }
@@ -114,8 +108,8 @@ impl<'a> Checker<'_, 'a, '_> {
         }
         let is_path = name.contains('/') || name.ends_with(".wasm");
         let file = match standard(&name) {
-            Some(bytes) => PluginFile::check(bytes.into()),
-            None if is_path => PluginFile::read(&self.folder.join(&name)),
+            Some(bytes) => PluginFile::check(bytes, &self.host_limits),
+            None if is_path => PluginFile::read(&self.folder.join(&name), &self.host_limits),
             None => {
                 keys.refuse(self.source, "plugin", &named.span, &allowed);
                 return self.files.entry(name).or_insert(None).clone();

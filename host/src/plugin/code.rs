@@ -1,0 +1,160 @@
+//! What a plugin is compiled to, and the one configuration with which it is compiled and run.
+
+use wasmtime::Config;
+
+/// How plugins run on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// As the processor's own code. On 32-bit ARM, for which there is none, as [`Execution::Interpreted`].
+    #[default]
+    Native,
+    /// By an interpreter: some 20 times slower, and no memory is ever writable and executable.
+    Interpreted,
+}
+
+/// What ends a call that goes on for too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bound {
+    /// Its deadline.
+    #[default]
+    Time,
+    /// Its fuel: the same on every machine, however busy.
+    Fuel,
+}
+
+/// A kind of compiled code. Files of one kind run on every machine that asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeKind {
+    /// The machine, as compiled code is named after it: `x86_64`, `aarch64`, `pulley64` or `pulley32`.
+    pub machine: &'static str,
+    /// What ends a call.
+    pub bound: Bound,
+}
+
+/// What this machine runs without an interpreter.
+const HERE: &str = if cfg!(target_arch = "x86_64") {
+    "x86_64"
+} else if cfg!(target_arch = "aarch64") {
+    "aarch64"
+} else {
+    INTERPRETED_HERE
+};
+const INTERPRETED_HERE: &str =
+    if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
+
+/// The address space that is reserved for one linear memory, in bytes: kernels of small machines give a process 512 GB,
+/// and a pipeline has many stages. A memory that outgrows this moves.
+const MEMORY_RESERVATION: u64 = 64 << 20;
+/// The same where a process has 3 GB in all.
+const MEMORY_RESERVATION_32: u64 = 8 << 20;
+/// Address space around each linear memory that is never mapped, in bytes.
+const MEMORY_GUARD: u64 = 64 << 10;
+
+impl CodeKind {
+    /// What this machine runs.
+    pub fn here(execution: Execution, bound: Bound) -> CodeKind {
+        let machine = match execution {
+            Execution::Native => HERE,
+            Execution::Interpreted => INTERPRETED_HERE,
+        };
+        CodeKind { machine, bound }
+    }
+
+    /// What the machine of a Rust target runs, such as `aarch64-unknown-linux-gnu`; `None` when Weir does not run there.
+    pub fn of_target(target: &str, execution: Execution) -> Option<CodeKind> {
+        let architecture = target.split('-').next().unwrap_or_default();
+        let machine = match (architecture, execution) {
+            ("x86_64", Execution::Native) => "x86_64",
+            ("aarch64", Execution::Native) => "aarch64",
+            ("x86_64" | "aarch64", Execution::Interpreted) => "pulley64",
+            ("arm" | "armv6" | "armv7" | "i686", _) => "pulley32",
+            _ => return None,
+        };
+        target.contains("linux").then_some(CodeKind { machine, bound: Bound::Time })
+    }
+
+    /// The words that name this kind among others.
+    pub(super) fn words(&self) -> String {
+        let bound = match self.bound {
+            Bound::Time => "time",
+            Bound::Fuel => "fuel",
+        };
+        format!("{}-{bound}", self.machine)
+    }
+
+    /// The kind of some words.
+    pub(super) fn from_words(words: &str) -> Option<CodeKind> {
+        let machines = ["x86_64", "aarch64", "pulley64", "pulley32"];
+        let kinds = machines.into_iter().flat_map(|machine| {
+            [Bound::Time, Bound::Fuel].map(|bound| CodeKind { machine, bound })
+        });
+        kinds.into_iter().find(|kind| kind.words() == words)
+    }
+
+    /// With this plugins are compiled, in whatever process, and run.
+    pub(super) fn config(&self, stack_bytes: usize) -> wasmtime::Result<Config> {
+        let mut config = Config::new();
+        match self.machine {
+            // With no target named, the compiler uses what this very processor has.
+            here if here == HERE && !here.starts_with("pulley") => {}
+            pulley if pulley.starts_with("pulley") => {
+                config.target(pulley)?;
+            }
+            other => {
+                config.target(&format!("{other}-unknown-linux-gnu"))?;
+            }
+        }
+        // A component call falls from 561 to 148 ns when nothing can be concurrent in it.
+        config.concurrency_support(false);
+        match self.bound {
+            Bound::Time => config.epoch_interruption(true),
+            Bound::Fuel => config.consume_fuel(true),
+        };
+        config.max_wasm_stack(stack_bytes);
+        let reservation =
+            if self.machine == "pulley32" { MEMORY_RESERVATION_32 } else { MEMORY_RESERVATION };
+        config.memory_reservation(reservation);
+        config.memory_reservation_for_growth(reservation);
+        config.memory_guard_size(MEMORY_GUARD);
+        // The same bits on every machine. A runtime without a compiler does not know the option, and has no use for it.
+        #[cfg(feature = "compiler")]
+        config.cranelift_nan_canonicalization(true);
+        config.wasm_relaxed_simd(false);
+        config.wasm_memory64(false);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_the_code_that_its_machine_runs() {
+        for (target, native, interpreted) in [
+            ("x86_64-unknown-linux-gnu", Some("x86_64"), Some("pulley64")),
+            ("aarch64-unknown-linux-gnu", Some("aarch64"), Some("pulley64")),
+            ("aarch64-unknown-linux-musl", Some("aarch64"), Some("pulley64")),
+            ("armv7-unknown-linux-gnueabihf", Some("pulley32"), Some("pulley32")),
+            ("arm-unknown-linux-gnueabihf", Some("pulley32"), Some("pulley32")),
+            ("aarch64-apple-darwin", None, None),
+            ("toaster", None, None),
+        ] {
+            let machine =
+                |execution| CodeKind::of_target(target, execution).map(|kind| kind.machine);
+            assert_eq!(machine(Execution::Native), native, "{target}");
+            assert_eq!(machine(Execution::Interpreted), interpreted, "{target}");
+        }
+    }
+
+    #[test]
+    fn words_name_one_kind() {
+        for bound in [Bound::Time, Bound::Fuel] {
+            for execution in [Execution::Native, Execution::Interpreted] {
+                let kind = CodeKind::here(execution, bound);
+                assert_eq!(CodeKind::from_words(&kind.words()), Some(kind));
+            }
+        }
+        assert_eq!(CodeKind::from_words("toaster-time"), None);
+    }
+}
