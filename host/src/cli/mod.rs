@@ -6,6 +6,7 @@ mod compile_plugin;
 mod demo;
 mod engine;
 mod hub;
+mod plugin;
 mod replay;
 mod run;
 mod sensors;
@@ -43,6 +44,7 @@ enum Command {
     Replay(replay::Replay),
     Sensors(sensors::Sensors),
     Hub(hub::Hub),
+    Plugin(plugin::Plugin),
     #[cfg(feature = "compiler")]
     #[command(hide = true)]
     CompilePlugin(compile_plugin::CompilePlugin),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Sensors(sensors) => sensors.run(),
         Command::Hub(hub) => hub.run(),
+        Command::Plugin(plugin) => plugin.run(),
         #[cfg(feature = "compiler")]
         Command::CompilePlugin(compile) => compile.run(),
     };
