@@ -22,6 +22,7 @@ mod live;
 mod other_sensors;
 mod plain_server;
 mod plugin_docs;
+mod record;
 mod recordings;
 mod sensors;
 mod support;

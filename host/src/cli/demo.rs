@@ -36,6 +36,7 @@ impl Demo {
             system: SystemPaths::new(Path::new("/"), None),
             duration: self.duration,
             engine: EngineSettings::default(),
+            record: None,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {

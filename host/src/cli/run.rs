@@ -22,6 +22,9 @@ pub(super) struct Run {
     /// Stop after this, for instance 10s.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
+    /// Record what comes from the sensors, so that `weir replay` repeats the run.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 impl Run {
@@ -31,6 +34,7 @@ impl Run {
             system: self.system.paths(),
             duration: self.duration,
             engine: self.engine.settings(),
+            record: self.record,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {

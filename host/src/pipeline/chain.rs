@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::stage::RunningStage;
 use super::{Driver, Pipeline, Stage};
-use crate::plugin::{CompileError, Engine, Plugin, PluginFile};
+use crate::plugin::{Calls, CompileError, EndedCall, Engine, Plugin, PluginFile};
 use crate::reading::{Alarm, Batch, Input, Quantity, Series, Timestamp};
 use crate::uplink::Scribe;
 use crate::uplink::wire::Body;
@@ -21,6 +21,15 @@ pub struct Outcome {
     pub batch: Batch,
     /// Alarms with the position of the stage that raised them.
     pub alarms: Vec<(usize, Alarm)>,
+}
+
+/// What a stage begins with, beside its settings.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// The state that its plugin goes on from.
+    pub state: Option<Vec<u8>>,
+    /// Counts its calls; a replay says here which of them end.
+    pub calls: Calls,
 }
 
 /// Why a checked pipeline cannot start.
@@ -71,11 +80,23 @@ impl Chain {
         stages: &[Stage],
         series: &[Series],
     ) -> Result<Chain, Vec<StartError>> {
+        Chain::start_from(engine, stages, series, Vec::new())
+    }
+
+    /// As [`Chain::start`], each stage from its beginning; a stage for which there is none begins anew.
+    pub fn start_from(
+        engine: &Engine,
+        stages: &[Stage],
+        series: &[Series],
+        beginnings: Vec<Beginning>,
+    ) -> Result<Chain, Vec<StartError>> {
+        let mut beginnings = beginnings.into_iter();
         let mut compiled = Compiled { engine, ready: Vec::new() };
         let mut running = Vec::new();
         let mut refused = Vec::new();
         for stage in stages {
-            match compiled.start(stage, series) {
+            let beginning = beginnings.next().unwrap_or_default();
+            match compiled.start(stage, series, beginning) {
                 Ok(stage) => running.push(stage),
                 Err(error) => refused.push(error),
             }
@@ -130,6 +151,13 @@ impl Chain {
         self.stages.iter().map(|stage| stage.traps).sum()
     }
 
+    /// The calls that the machine ended since this was asked last, with the positions of their stages.
+    pub fn take_ended(&self) -> Vec<(usize, EndedCall)> {
+        let stages = self.stages.iter().enumerate();
+        let ended = stages.map(|(position, stage)| (position, stage.calls.take_ended()));
+        ended.flat_map(|(stage, calls)| calls.into_iter().map(move |call| (stage, call))).collect()
+    }
+
     /// Writes what the plugins counted to the log.
     pub fn log_counters(&self) {
         for stage in &self.stages {
@@ -157,10 +185,15 @@ impl Compiled<'_> {
         plugin
     }
 
-    fn start(&mut self, stage: &Stage, series: &[Series]) -> Result<RunningStage, StartError> {
+    fn start(
+        &mut self,
+        stage: &Stage,
+        series: &[Series],
+        beginning: Beginning,
+    ) -> Result<RunningStage, StartError> {
         let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
         match self.plugin(&stage.plugin) {
-            Ok(ready) => RunningStage::start(stage, ready, series)
+            Ok(ready) => RunningStage::start(stage, ready, series, beginning)
                 .map_err(|why| StartError::Refused { stage: name, plugin, why }),
             Err(source) => Err(StartError::Compile { stage: name, plugin, source }),
         }

@@ -4,8 +4,10 @@ mod refusals;
 mod signals;
 mod ways_out;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +24,8 @@ use self::ways_out::{open_outputs, read_uplink_token, uplinks};
 use super::Pipeline;
 use super::chain::Chain;
 use super::health::Health;
-use super::sink::{Passed, Sink, spawn_chain};
+use super::record::{self, Header, Recorder};
+use super::sink::{Passed, Sink, ended_lines, spawn_chain};
 use super::sources::Sources;
 use super::ticks::tick;
 use crate::clock::Clock;
@@ -43,6 +46,9 @@ const CHAIN_DEADLINE: Duration = Duration::from_millis(400);
 /// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
 const STOP_DEADLINE: Duration = Duration::from_millis(1_700);
 
+/// A recording's last lines are written within this after everything else.
+const RECORDING_DEADLINE: Duration = Duration::from_millis(200);
+
 /// What `weir run` can be told beside the file.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
@@ -52,6 +58,8 @@ pub struct LiveOptions {
     pub duration: Option<Duration>,
     /// How plugins are compiled and run.
     pub engine: EngineSettings,
+    /// Where the run is recorded.
+    pub record: Option<PathBuf>,
 }
 
 /// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
@@ -82,6 +90,7 @@ struct Prepared {
     series: Arc<[Series]>,
     sources: Sources,
     chain: Chain,
+    record: Option<File>,
     outputs: AlarmOutputs,
     status_pins: Vec<Box<dyn Pin>>,
     token: Option<String>,
@@ -105,6 +114,7 @@ impl Prepared {
             Ok(engine) => refused.of_all(Chain::start(&engine, &pipeline.stages, &series)),
             Err(error) => refused.of(Err(LiveError::Engine(error))),
         };
+        let record = refused.of(options.record.as_deref().map(open_recording).transpose());
         let outputs = refused.of_all(open_outputs(&pipeline));
         let token = refused.of(read_uplink_token(&pipeline));
         let dashboard = match pipeline.dashboard {
@@ -117,10 +127,11 @@ impl Prepared {
             Some(()),
             Some(sources),
             Some(chain),
+            Some(record),
             Some((outputs, status_pins)),
             Some(token),
             Some(dashboard),
-        ) = (taken_in, sources, chain, outputs, token, dashboard)
+        ) = (taken_in, sources, chain, record, outputs, token, dashboard)
         else {
             return Err(refused.errors);
         };
@@ -130,6 +141,7 @@ impl Prepared {
             series,
             sources,
             chain,
+            record,
             outputs,
             status_pins,
             token,
@@ -151,6 +163,7 @@ struct Running {
     _hub_task: JoinSet<()>,
     chain_end: oneshot::Receiver<()>,
     has_chain_ended: bool,
+    recording: Option<Recording>,
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
     spools: Vec<Arc<dyn Spool>>,
@@ -159,7 +172,17 @@ struct Running {
 impl Running {
     fn start(prepared: Prepared, begun: Instant) -> io::Result<Running> {
         let Prepared { pipeline, clock, series, dashboard, .. } = prepared;
-        let uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
+        let mut uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
+        let wall_clock = clock.look(WallClock::default());
+        let recording = match (prepared.record, uplinks.first_mut()) {
+            (Some(file), Some(first)) => {
+                let header = Header::new(&pipeline.device, wall_clock, &series, &pipeline.stages);
+                let recording = record(file, &header, &mut first.spool)?;
+                recording.recorder.append_taken(&ended_lines(&prepared.chain), Vec::new());
+                Some(recording)
+            }
+            _ => None,
+        };
         let (stop_sensors, sensors_stopped) = stop::channel();
         let (stop_uplinks, uplinks_stopped) = stop::channel();
         let (stop_hub, hub_stopped) = stop::channel();
@@ -183,11 +206,12 @@ impl Running {
 
         let counts = Arc::new(Sampled::default());
         let (observed, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
-        let wall_clock = clock.look(WallClock::default());
+        let recorder = recording.as_ref().map(|recording| recording.recorder.clone());
         let sink = Sink {
             stages: pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
             scribe: Scribe { series: series.clone(), wall_clock },
-            spools: spools.clone(),
+            spools: spools.iter().skip(recorder.iter().len()).cloned().collect(),
+            recorder,
             outputs: prepared.outputs,
         };
         let passed = Arc::new(Passed::default());
@@ -219,6 +243,7 @@ impl Running {
             _hub_task: hub_task,
             chain_end,
             has_chain_ended: false,
+            recording,
             counts,
             passed,
             spools,
@@ -262,9 +287,33 @@ impl Running {
         if tokio::time::timeout_at(deadline, rest).await.is_err() {
             tracing::warn!("Not everything ended within {STOP_DEADLINE:?}.");
         }
+        if let Some(Recording { recorder, end }) = self.recording {
+            recorder.close();
+            if tokio::time::timeout(RECORDING_DEADLINE, end).await.is_err() {
+                tracing::error!("The recording lacks its end: the disk took too long.");
+            }
+        }
         self.stop_hub.stop();
         report(&self.counts, &self.passed, &self.spools);
     }
+}
+
+/// A run that is being recorded.
+struct Recording {
+    recorder: Arc<Recorder>,
+    /// Told when everything is written.
+    end: oneshot::Receiver<()>,
+}
+
+fn open_recording(path: &Path) -> Result<File, LiveError> {
+    record::open(path).map_err(|source| LiveError::Record { file: path.to_path_buf(), source })
+}
+
+/// Begins the recording, through which all messages of the first uplink go from now on.
+fn record(file: File, header: &Header, spool: &mut Arc<dyn Spool>) -> io::Result<Recording> {
+    let (recorder, end) = Recorder::start(file, header, &[], spool.clone())?;
+    *spool = recorder.clone();
+    Ok(Recording { recorder, end })
 }
 
 /// Waits for all tasks; one that panicked is told of.

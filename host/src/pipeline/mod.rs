@@ -6,6 +6,7 @@ mod health;
 mod keys;
 mod live;
 mod problems;
+mod record;
 mod replay;
 mod settings;
 mod sink;
@@ -22,7 +23,8 @@ pub use chain::{Chain, Outcome, StartError};
 pub use check::{check, load};
 pub use live::{LiveError, LiveOptions, Signals, run};
 pub use problems::{Problem, Problems};
-pub use replay::{Naming, ReplayError, replay};
+pub use record::BadRecording;
+pub use replay::{Naming, ReplayError, ReplayedRun, replay, replay_run};
 
 use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Chain, Outcome};
+use super::record::{Recorder, ended_line, observed_line};
 use crate::output::AlarmOutputs;
 use crate::reading::{Input, Observed};
 use crate::spool::Spool;
@@ -43,25 +44,41 @@ impl Passed {
 pub(super) struct Sink {
     pub(super) stages: Vec<Arc<str>>,
     pub(super) scribe: Scribe,
+    /// Takes the messages of the first uplink when the run is recorded.
+    pub(super) recorder: Option<Arc<Recorder>>,
+    /// Those of the other uplinks.
     pub(super) spools: Vec<Arc<dyn Spool>>,
     pub(super) outputs: AlarmOutputs,
 }
 
 impl Sink {
-    fn take(&mut self, outcome: &Outcome) -> u64 {
+    fn take(&mut self, taken: &[String], outcome: &Outcome) -> u64 {
         for (stage, alarm) in &outcome.alarms {
             self.outputs.show(*stage, alarm);
         }
-        self.send(outcome.to_bodies(&self.stages, &self.scribe))
+        self.send(taken, outcome.to_bodies(&self.stages, &self.scribe))
     }
 
-    fn send(&self, bodies: Vec<Body>) -> u64 {
+    /// The lines of what the chain takes now, where they are recorded.
+    fn taken(&self, observed: &Observed) -> Vec<String> {
+        self.recorder.iter().map(|_| observed_line(observed)).collect()
+    }
+
+    fn send(&self, taken: &[String], bodies: Vec<Body>) -> u64 {
         let count = bodies.len() as u64;
+        if let Some(recorder) = &self.recorder {
+            recorder.append_taken(taken, bodies.clone());
+        }
         for spool in &self.spools {
             spool.append(bodies.clone());
         }
         count
     }
+}
+
+/// The lines of calls that the machine ended.
+pub(super) fn ended_lines(chain: &Chain) -> Vec<String> {
+    chain.take_ended().into_iter().map(|(stage, call)| ended_line(stage, call)).collect()
 }
 
 /// Runs the chain on a thread of its own until all senders are gone and the queue is empty.
@@ -78,16 +95,17 @@ pub(super) fn spawn_chain(
             if passed.abandoned.load(Ordering::Relaxed) {
                 break;
             }
+            let mut taken = sink.taken(&observed);
             let input = match observed {
                 Observed::Input(input) => input,
                 Observed::Sighting(sighting) => {
-                    let messages = sink.send(vec![sink.scribe.sighting(&sighting)]);
+                    let messages = sink.send(&taken, vec![sink.scribe.sighting(&sighting)]);
                     passed.messages.fetch_add(messages, Ordering::Relaxed);
                     continue;
                 }
                 Observed::WallClock(clock, now) => {
                     let body = sink.scribe.wall_clock(clock, now);
-                    let messages = sink.send(vec![body]);
+                    let messages = sink.send(&taken, vec![body]);
                     passed.messages.fetch_add(messages, Ordering::Relaxed);
                     continue;
                 }
@@ -95,7 +113,8 @@ pub(super) fn spawn_chain(
             let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
             let outcome = chain.pass(input);
             let kept_back = measured.saturating_sub(outcome.batch.len() as u64);
-            let messages = sink.take(&outcome);
+            taken.splice(0..0, ended_lines(&chain));
+            let messages = sink.take(&taken, &outcome);
             passed.kept_back.fetch_add(kept_back, Ordering::Relaxed);
             passed.messages.fetch_add(messages, Ordering::Relaxed);
             passed.traps.store(chain.traps(), Ordering::Relaxed);

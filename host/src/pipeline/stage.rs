@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::chain::Beginning;
 use super::{OnTrap, Stage};
-use crate::file::printable;
-use crate::plugin::{Applied, Instance, Kept, Limits, Plugin, PluginKind, Trap};
+use crate::file::excerpt;
+use crate::plugin::{Applied, Calls, Instance, Kept, Limits, Plugin, PluginKind, Trap};
 use crate::reading::{
     Alarm, Batch, Fault, FaultReason, Quality, Reading, Readings, Series, Timestamp,
 };
 
 /// How often a stage's state is saved, in the time of the readings.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// Most of a plugin's own words that are repeated when it refuses its settings, in characters.
-const LONGEST_REFUSAL: usize = 500;
 /// After so many traps in a row the saved state is given up.
 const POISONED: u32 = 3;
 /// A plugin that traps again and again is started again after 1, 2, 4 … seconds, at most after this.
@@ -43,6 +42,7 @@ pub(super) struct RunningStage {
     save_now: bool,
     /// What the host keeps of an instance for the next: counters, and how much it may still log.
     kept: Kept,
+    pub(super) calls: Calls, // of all instances, also of those that did not start
     /// Traps since the plugin last returned well.
     traps_in_a_row: u32,
     /// All traps.
@@ -64,7 +64,12 @@ enum State {
 
 impl RunningStage {
     /// Starts and configures the plugin. An `Err` is the plugin's own refusal, or how it trapped.
-    pub(super) fn start(stage: &Stage, plugin: Plugin, series: &[Series]) -> Result<Self, String> {
+    pub(super) fn start(
+        stage: &Stage,
+        plugin: Plugin,
+        series: &[Series],
+        beginning: Beginning,
+    ) -> Result<Self, String> {
         let mut own_number = vec![None; series.len()];
         let mut chain_number = Vec::new();
         for &sensor in &stage.sensors {
@@ -90,17 +95,16 @@ impl RunningStage {
             chain_number,
             own_number,
             state: State::Bypassed,
-            saved: Vec::new(),
+            saved: beginning.state.unwrap_or_default(),
             saved_at: Timestamp::default(),
             save_now: false,
             kept: Kept::default(),
+            calls: beginning.calls,
             traps_in_a_row: 0,
             traps: 0,
         };
-        let instance = running.instance().map_err(|trap| trap.text)?.map_err(|why| {
-            let why: String = why.chars().take(LONGEST_REFUSAL).collect();
-            printable(&why)
-        })?;
+        let instance =
+            running.instance().map_err(|trap| trap.text)?.map_err(|why| excerpt(&why))?;
         running.state = State::Working(Box::new(instance));
         Ok(running)
     }
@@ -111,7 +115,8 @@ impl RunningStage {
             // It may be the state itself that the plugin cannot bear.
             self.saved.clear();
         }
-        let kept = std::mem::take(&mut self.kept);
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.calls = self.calls.clone();
         let mut instance = Instance::start(&self.plugin, &self.name, self.limits, kept)?;
         if let Err(refused) = instance.configure(&self.settings, &self.declared)? {
             return Ok(Err(refused));

@@ -4,6 +4,7 @@
 //! [`Plugin`], and each stage starts an [`Instance`] of that.
 
 mod bindings;
+mod calls;
 mod check;
 mod code;
 mod code_cache;
@@ -18,6 +19,7 @@ mod limits;
 mod manifest;
 mod standard;
 
+pub use calls::{Calls, EndedCall};
 pub use code::{Bound, CodeKind, Execution};
 pub use code_cache::CodeCache;
 #[cfg(feature = "compiler")]

@@ -32,6 +32,15 @@ pub enum LiveError {
         #[source]
         source: io::Error,
     },
+    /// The run cannot be recorded.
+    #[error("cannot record to {}", file.display())]
+    Record {
+        /// To which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A recording cannot be read.
     #[error("sensor `{sensor}`: recording {}", file.display())]
     Recording {
