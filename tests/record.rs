@@ -244,14 +244,19 @@ fn a_recorded_run_replays_to_the_bytes_that_were_sent() {
     let mut run = Run::new(ROOM, Some(command));
     std::fs::write(run.path("played.csv"), played()).unwrap();
     let process = Running::start(run.command(&[]));
-    let of = |kind: &'static str| move |message: &Value| message["type"] == kind;
-    run.wait_for(of("result"));
-    run.wait_for(|m| m["type"] == "alarm" && m["state"] == "active" && m["alarm"] == "played-warm");
-    run.wait_for(|m| {
-        m["type"] == "alarm" && m["state"] == "cleared" && m["alarm"] == "played-warm"
-    });
-    run.wait_for(|m| m["type"] == "fault" && m["sensor"] == "fermenter");
-    run.wait_for(of("health"));
+    let is_played = |m: &Value, state: &str| m["alarm"] == "played-warm" && m["state"] == state;
+    let mut awaited: Vec<Box<dyn Fn(&Value) -> bool>> = vec![
+        Box::new(|m| m["type"] == "result"),
+        Box::new(|m| m["type"] == "health"),
+        Box::new(|m| m["type"] == "fault" && m["sensor"] == "fermenter"),
+        Box::new(move |m| is_played(m, "active")),
+        Box::new(move |m| is_played(m, "cleared")),
+    ];
+    while !awaited.is_empty() {
+        run.wait_for(|message| awaited.iter().any(|fits| fits(message)));
+        let last: Value = serde_json::from_str(run.got.last().unwrap()).unwrap();
+        awaited.retain(|fits| !fits(&last));
+    }
     run.end(process);
     run.replays_to_the_same_bytes();
     // What was played is another file's now: the recording alone counts.
