@@ -53,7 +53,7 @@ pub struct Pipeline {
 }
 
 /// One sensor.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Sensor {
     /// Its name.
     pub name: Arc<str>,
@@ -62,7 +62,7 @@ pub struct Sensor {
 }
 
 /// What reads a sensor.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Driver {
     /// The kernel's.
     Ds18b20 {
@@ -112,7 +112,7 @@ pub struct AllThermometers {
 }
 
 /// One step.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Stage {
     /// Its name, which is also the name of the alarms that it raises.
     pub name: String,
@@ -164,6 +164,32 @@ pub enum Shows {
 }
 
 impl Pipeline {
+    /// The tables in which another pipeline differs that cannot change while this one runs.
+    fn differences(&self, other: &Pipeline) -> Vec<&'static str> {
+        let mut tables = Vec::new();
+        for (table, is_same) in [
+            ("[device]", self.device == other.device),
+            ("[[sensor]]", self.sensors == other.sensors && self.all == other.all),
+            ("[plugins]", self.host_limits == other.host_limits),
+            ("[[output]]", self.outputs == other.outputs),
+            ("[uplink]", self.uplink == other.uplink),
+            ("[dashboard]", self.dashboard == other.dashboard),
+        ] {
+            if !is_same {
+                tables.push(table);
+            }
+        }
+        tables
+    }
+
+    /// The same without the bytes of its plugins, which nobody needs once they are compiled.
+    fn without_code(mut self) -> Pipeline {
+        for stage in &mut self.stages {
+            stage.plugin = Arc::new(stage.plugin.without_code());
+        }
+        self
+    }
+
     /// Takes in every thermometer that is there and not named in the file, if the file says so.
     pub fn take_in(&mut self, found: impl IntoIterator<Item = RomId>) {
         let Some(AllThermometers { interval, settings }) = self.all else { return };
@@ -194,7 +220,7 @@ impl Pipeline {
 const MOST_SENSORS: usize = 256;
 
 /// The way out.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Uplink {
     /// Where to.
     pub endpoint: Endpoint,

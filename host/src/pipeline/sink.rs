@@ -54,7 +54,9 @@ pub(super) struct Sink {
 impl Sink {
     fn take(&mut self, taken: &[String], outcome: &Outcome) -> u64 {
         for (stage, alarm) in &outcome.alarms {
-            self.outputs.show(*stage, alarm);
+            if let Some(stage) = self.stages.get(*stage) {
+                self.outputs.show(stage, alarm);
+            }
         }
         self.send(taken, outcome.to_bodies(&self.stages, &self.scribe))
     }
