@@ -24,5 +24,7 @@ mod plain_server;
 mod plugin_docs;
 mod recordings;
 mod sensors;
+mod state;
 mod support;
+mod traps;
 mod wrong_pipelines;

@@ -31,8 +31,11 @@ impl Demo {
         if let Some(listen) = self.listen {
             pipeline.dashboard = Some(listen);
         }
-        let options =
-            LiveOptions { system: SystemPaths::new(Path::new("/"), None), duration: self.duration };
+        let options = LiveOptions {
+            system: SystemPaths::new(Path::new("/"), None),
+            duration: self.duration,
+            data_dir: None,
+        };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
                 // The demo goes on when nobody reads what it prints.

@@ -1,5 +1,7 @@
 //! `weir run`: runs a pipeline.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,12 +21,23 @@ pub(super) struct Run {
     /// Stop after this, for instance 10s.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
+    /// The folder for what must outlive the process: the state of plugins. Default: the first folder of
+    /// $STATE_DIRECTORY, which systemd sets; else nothing is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
-        let options = LiveOptions { system: self.system.paths(), duration: self.duration };
+        let data_dir = self.data_dir.or_else(state_directory);
+        if data_dir.is_none() {
+            tracing::info!(
+                "No --data-dir: a restart begins delays, windows and alarms of plugins anew."
+            );
+        }
+        let options =
+            LiveOptions { system: self.system.paths(), duration: self.duration, data_dir };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
                 tracing::info!("Dashboard: http://{address}/");
@@ -32,6 +45,13 @@ impl Run {
         }))?;
         ran.map_err(|refused| all_of(&refused))
     }
+}
+
+/// The folder that systemd made for this service, by `StateDirectory=`: the first of a list.
+fn state_directory() -> Option<PathBuf> {
+    let list = std::env::var_os("STATE_DIRECTORY")?;
+    let first = list.as_encoded_bytes().split(|&byte| byte == b':').next()?;
+    (!first.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(first)))
 }
 
 /// A line for each thing that stands in the way.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::stage::RunningStage;
+use super::state::{SavedStates, StateWriter};
 use super::{Driver, Pipeline, Stage};
 use crate::plugin::{CompileError, Engine, Plugin, PluginFile};
 use crate::reading::{Alarm, Batch, Input, Quantity, Series, Timestamp};
@@ -12,6 +13,10 @@ use crate::uplink::wire::Body;
 /// The stages of a pipeline, each with its plugin. Owned by one thread.
 pub struct Chain {
     stages: Vec<RunningStage>,
+    /// Takes what the stages save; `None` when that stays in memory.
+    states: Option<StateWriter>,
+    /// The time of the last input.
+    now: Timestamp,
 }
 
 /// What a batch or a tick comes to at the end of the chain.
@@ -71,28 +76,61 @@ impl Chain {
         stages: &[Stage],
         series: &[Series],
     ) -> Result<Chain, Vec<StartError>> {
+        Chain::start_from(engine, stages, series, &SavedStates::new())
+    }
+
+    /// As [`Chain::start`]; stages go on from what an earlier process saved.
+    pub fn start_from(
+        engine: &Engine,
+        stages: &[Stage],
+        series: &[Series],
+        saved: &SavedStates,
+    ) -> Result<Chain, Vec<StartError>> {
         let compiled = compile(engine, stages);
         let mut running = Vec::new();
         let mut refused = Vec::new();
         for stage in stages {
-            match start_stage(&compiled, stage, series) {
+            match start_stage(&compiled, stage, series, saved) {
                 Ok(stage) => running.push(stage),
                 Err(error) => refused.push(error),
             }
         }
-        if refused.is_empty() { Ok(Chain { stages: running }) } else { Err(refused) }
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        Ok(Chain { stages: running, states: None, now: Timestamp::default() })
+    }
+
+    /// From now on what the stages save is written to the disk.
+    pub(super) fn write_states(&mut self, to: StateWriter) {
+        self.states = Some(to);
     }
 
     /// Passes one input through all stages.
     pub fn pass(&mut self, input: Input) -> Outcome {
-        match input {
+        let outcome = match input {
             Input::Batch(batch) => self.batch(batch),
             Input::Tick(now) => self.tick(now),
-        }
+        };
+        self.write();
+        outcome
+    }
+
+    /// Saves what every stage knows, for the last time.
+    pub fn finish(&mut self) {
+        let now = self.now;
+        self.stages.iter_mut().for_each(|stage| stage.finish(now));
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(states) = &self.states else { return };
+        self.stages.iter_mut().filter_map(RunningStage::unwritten).for_each(|s| states.put(s));
     }
 
     fn batch(&mut self, batch: Batch) -> Outcome {
         let now = latest(&batch);
+        self.now = now.max(self.now);
         let mut outcome = Outcome { batch, alarms: Vec::new() };
         self.from(0, now, &mut outcome);
         outcome
@@ -100,6 +138,7 @@ impl Chain {
 
     /// What a stage gives at a tick goes through the stages after it, as any reading.
     fn tick(&mut self, now: Timestamp) -> Outcome {
+        self.now = now.max(self.now);
         let mut outcome = Outcome::default();
         for position in 0..self.stages.len() {
             let mut raised = Vec::new();
@@ -159,15 +198,13 @@ fn start_stage(
     compiled: &[Compiled<'_>],
     stage: &Stage,
     series: &[Series],
+    saved: &SavedStates,
 ) -> Result<RunningStage, StartError> {
     let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
     let ready = compiled.iter().find(|(file, _)| Arc::ptr_eq(file, &stage.plugin));
     match ready.map_or_else(|| Err(CompileError::gave_up()), |(_, ready)| ready.clone()) {
-        Ok(ready) => RunningStage::start(stage, ready, series).map_err(|why| StartError::Refused {
-            stage: name,
-            plugin,
-            why,
-        }),
+        Ok(ready) => RunningStage::start(stage, ready, series, saved.get(&name))
+            .map_err(|why| StartError::Refused { stage: name, plugin, why }),
         Err(source) => Err(StartError::Compile { stage: name, plugin, source }),
     }
 }

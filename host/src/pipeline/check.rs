@@ -25,6 +25,12 @@ const TOP_LEVEL: &str = "the file";
 /// How long a plugin's call may be allowed to take.
 const CALL_DEADLINES: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(10);
+/// How often states may be written to the disk.
+const SAVE_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+/// How often they are when the file does not say it. A power cut costs the state of a quarter of an hour at most; 96
+/// writes a day and stage of some hundred bytes are nothing to an SD card.
+const SAVE_INTERVAL: Duration = Duration::from_secs(900);
 /// Longest name of a device, sensor or stage, in characters.
 const LONGEST_NAME: usize = 64;
 const NAME: &str = "1 to 64 letters, digits, dashes, dots or underscores";
@@ -95,7 +101,8 @@ impl<'a> Checker<'_, 'a, '_> {
                 .problem(&(0..0), "there is no sensor: add at least one [[sensor]]".to_owned());
         }
         let stage_tables = self.tables(&mut top, "stage");
-        let stages = self.stages(&stage_tables, &names);
+        let save_interval = self.save_interval(&mut top);
+        let stages = self.stages(&stage_tables, &names, save_interval);
         let output_tables = self.tables(&mut top, "output");
         let outputs = self.outputs(&output_tables, &stage_tables, &stages);
         let uplink = self.table(&mut top, "uplink").map(|keys| self.uplink(keys));
@@ -179,6 +186,14 @@ impl<'a> Checker<'_, 'a, '_> {
         let name = keys.required(self.source, "name", NAME, parse_name);
         keys.finish(self.source);
         name.map(|at| at.value)
+    }
+
+    /// `[plugins]`: what holds for all stages.
+    fn save_interval(&mut self, top: &mut Keys<'_, 'a>) -> Duration {
+        let Some(mut keys) = self.table(top, "plugins") else { return SAVE_INTERVAL };
+        let interval = keys.duration(self.source, "save_interval", SAVE_INTERVALS, SAVE_INTERVAL);
+        keys.finish(self.source);
+        interval
     }
 
     fn outputs(

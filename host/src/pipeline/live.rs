@@ -1,11 +1,13 @@
 //! A pipeline on real time: sensors → chain thread → spools → uplinks, and outputs and a hub beside it.
 
+mod kept;
 mod refusals;
 mod signals;
 mod ways_out;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use self::kept::Kept;
 pub use refusals::LiveError;
 pub use signals::Signals;
 
@@ -26,6 +29,7 @@ use super::sink::{Passed, Sink, spawn_chain};
 use super::sources::Sources;
 use super::ticks::tick;
 use crate::clock::Clock;
+use crate::data_dir::DataDir;
 use crate::hub;
 use crate::output::{AlarmOutputs, Pin, show_status};
 use crate::plugin::Engine;
@@ -50,6 +54,8 @@ pub struct LiveOptions {
     pub system: SystemPaths,
     /// Stops by itself after this.
     pub duration: Option<Duration>,
+    /// The folder for what must outlive the process; without it that stays in memory.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
@@ -76,6 +82,7 @@ pub async fn run(
 /// All that a run needs, checked and taken hold of. Nothing of it goes on by itself yet.
 struct Prepared {
     pipeline: Pipeline,
+    kept: Kept,
     clock: Clock,
     series: Arc<[Series]>,
     sources: Sources,
@@ -92,15 +99,20 @@ impl Prepared {
         mut pipeline: Pipeline,
         options: &LiveOptions,
     ) -> Result<Prepared, Vec<LiveError>> {
-        let clock = Clock::start();
         let mut refused = Refusals::default();
+        // Before the clock, which must not go back behind what is kept.
+        let kept = refused.of(Kept::open(options.data_dir.as_deref(), &pipeline.stages));
+        let clock = Clock::start_after(kept.as_ref().map(Kept::latest).unwrap_or_default());
         let taken_in = refused.of(take_in_all(&mut pipeline, &options.system));
         let sources = refused.of(Sources::open(&pipeline, &options.system));
         let series = sources
             .as_ref()
             .map_or_else(|| pipeline.series().into(), |sources| sources.series(&pipeline));
+        let states = kept.as_ref().map(|kept| kept.states.clone()).unwrap_or_default();
         let chain = match Engine::start() {
-            Ok(engine) => refused.of_all(Chain::start(&engine, &pipeline.stages, &series)),
+            Ok(engine) => {
+                refused.of_all(Chain::start_from(&engine, &pipeline.stages, &series, &states))
+            }
             Err(error) => refused.of(Err(LiveError::Engine(error))),
         };
         let outputs = refused.of_all(open_outputs(&pipeline));
@@ -112,18 +124,20 @@ impl Prepared {
             None => Some(None),
         };
         let (
+            Some(kept),
             Some(()),
             Some(sources),
             Some(chain),
             Some((outputs, status_pins)),
             Some(token),
             Some(dashboard),
-        ) = (taken_in, sources, chain, outputs, token, dashboard)
+        ) = (kept, taken_in, sources, chain, outputs, token, dashboard)
         else {
             return Err(refused.errors);
         };
         Ok(Prepared {
             pipeline,
+            kept,
             clock,
             series,
             sources,
@@ -149,6 +163,10 @@ struct Running {
     _hub_task: JoinSet<()>,
     chain_end: oneshot::Receiver<()>,
     has_chain_ended: bool,
+    /// Hears when the last states are written.
+    states_end: Option<oneshot::Receiver<()>>,
+    /// Locked until all is over.
+    _data_dir: Option<DataDir>,
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
     spools: Vec<Arc<dyn Spool>>,
@@ -156,7 +174,7 @@ struct Running {
 
 impl Running {
     fn start(prepared: Prepared, begun: Instant) -> io::Result<Running> {
-        let Prepared { pipeline, clock, series, dashboard, .. } = prepared;
+        let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
         let uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
         let (stop_sensors, sensors_stopped) = stop::channel();
         let (stop_uplinks, uplinks_stopped) = stop::channel();
@@ -189,7 +207,8 @@ impl Running {
             outputs: prepared.outputs,
         };
         let passed = Arc::new(Passed::default());
-        let chain_end = spawn_chain(prepared.chain, chain_inputs, sink, passed.clone())?;
+        let (states_end, data_dir) = kept.write_states_of(&mut chain)?;
+        let chain_end = spawn_chain(chain, chain_inputs, sink, passed.clone())?;
         let mut sensor_tasks = JoinSet::new();
         let to = Sampling { clock, out: observed, counts: counts.clone(), stop: sensors_stopped };
         prepared.sources.spawn(&mut sensor_tasks, &to);
@@ -217,6 +236,8 @@ impl Running {
             _hub_task: hub_task,
             chain_end,
             has_chain_ended: false,
+            states_end,
+            _data_dir: data_dir,
             counts,
             passed,
             spools,
@@ -257,6 +278,14 @@ impl Running {
             all(&mut self.uplink_tasks).await;
             all(&mut self.status_tasks).await;
         };
+        let states_end = self.states_end.take();
+        let written = async {
+            if let Some(end) = states_end {
+                // A disk that hangs is left behind.
+                drop(end.await);
+            }
+        };
+        let rest = async { tokio::join!(rest, written) };
         if tokio::time::timeout_at(deadline, rest).await.is_err() {
             tracing::warn!("Not everything ended within {STOP_DEADLINE:?}.");
         }

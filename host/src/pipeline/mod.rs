@@ -1,5 +1,6 @@
 //! From a TOML file to a checked [`Pipeline`], and from that to a running chain.
 
+mod breaker;
 mod chain;
 mod check;
 mod health;
@@ -11,6 +12,7 @@ mod settings;
 mod sink;
 mod sources;
 mod stage;
+mod state;
 mod ticks;
 
 use std::net::SocketAddr;
@@ -18,11 +20,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use breaker::TrapLimit;
 pub use chain::{Chain, Outcome, StartError};
 pub use check::{check, load};
 pub use live::{LiveError, LiveOptions, Signals, run};
 pub use problems::{Problem, Problems};
 pub use replay::{Naming, ReplayError, replay};
+pub use state::{SavedAlarm, SavedState, SavedStateError, SavedStates};
 
 use crate::plugin::{Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
@@ -108,7 +112,7 @@ pub struct AllThermometers {
 }
 
 /// One step.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stage {
     /// Its name, which is also the name of the alarms that it raises.
     pub name: String,
@@ -120,6 +124,10 @@ pub struct Stage {
     pub is_for_all: bool,
     /// What happens when the plugin traps.
     pub on_trap: OnTrap,
+    /// After how many traps it rests, with [`OnTrap::Restart`].
+    pub trap_limit: TrapLimit,
+    /// How often its state is written to the disk, in the time of the readings.
+    pub save_interval: Duration,
     /// What the plugin may use.
     pub limits: Limits,
     /// A JSON object, checked against the plugin's manifest.

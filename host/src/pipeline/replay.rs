@@ -235,12 +235,8 @@ fn for_recording(
         return None;
     }
     Some(Stage {
-        name: stage.name.clone(),
-        plugin: stage.plugin.clone(),
         sensors,
-        is_for_all: stage.is_for_all,
-        on_trap: stage.on_trap,
         limits: Limits { call_deadline: OFFLINE_CALL_DEADLINE, ..stage.limits },
-        settings: stage.settings.clone(),
+        ..stage.clone()
     })
 }

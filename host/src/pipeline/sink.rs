@@ -100,7 +100,10 @@ pub(super) fn spawn_chain(
             passed.traps.store(chain.traps(), Ordering::Relaxed);
             passed.measurements.fetch_add(measured, Ordering::Relaxed);
         }
+        chain.finish();
         chain.log_counters();
+        // With it the last one goes that gives states to be written.
+        drop(chain);
         // Nobody waits any more when the stop took too long.
         let _late = ended.send(());
     })?;

@@ -1,24 +1,32 @@
 //! `[[stage]]`: its plugin, its sensors, its settings.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
-use super::{CALL_DEADLINES, Checker, NAME, Unique, parse_name, place};
+use super::{CALL_DEADLINES, Checker, NAME, SAVE_INTERVAL, Unique, parse_name, place};
 use crate::pipeline::keys::{Keys, list};
-use crate::pipeline::{OnTrap, Stage, settings};
+use crate::pipeline::{OnTrap, Stage, TrapLimit, settings};
 use crate::plugin::{Limits, PluginFile, STANDARD, standard};
+
+/// Within how long traps may be counted.
+const TRAP_WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 impl<'a> Checker<'_, 'a, '_> {
     pub(super) fn stages(
         &mut self,
         tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
         sensors: &[&str],
+        save_interval: Duration,
     ) -> Vec<Option<Stage>> {
         let mut names = Unique::new("name");
         let stages = tables.iter().enumerate().map(|(position, (table, span))| {
             let keys = Keys::new(place("stage", position, table), table, span.clone());
-            self.stage(keys, sensors, &mut names)
+            let stage = self.stage(keys, sensors, &mut names);
+            stage.map(|stage| Stage { save_interval, ..stage })
         });
         stages.collect()
     }
@@ -35,6 +43,7 @@ impl<'a> Checker<'_, 'a, '_> {
             [("restart", OnTrap::Restart), ("bypass", OnTrap::Bypass), ("stop", OnTrap::Stop)];
         let on_trap =
             keys.choice(self.source, "on_trap", &traps).map_or(OnTrap::Restart, |at| at.value);
+        let trap_limit = self.trap_limit(&mut keys, on_trap);
         let usual = Limits::default();
         let call_deadline =
             keys.duration(self.source, "call_deadline", CALL_DEADLINES, usual.call_deadline);
@@ -50,9 +59,31 @@ impl<'a> Checker<'_, 'a, '_> {
             sensors,
             is_for_all,
             on_trap,
+            trap_limit,
+            save_interval: SAVE_INTERVAL,
             limits: Limits { call_deadline, memory_bytes },
             settings: settings?,
         })
+    }
+
+    fn trap_limit(&mut self, keys: &mut Keys<'_, 'a>, on_trap: OnTrap) -> TrapLimit {
+        let usual = TrapLimit::default();
+        let given = keys.get("trap_limit").or(keys.get("trap_window")).map(Spanned::span);
+        if let Some(span) = given
+            && on_trap != OnTrap::Restart
+        {
+            let text = format!(
+                "{}: `trap_limit` and `trap_window` are for `on_trap = \"restart\"`: a stage that is not started again has \
+                 no second trap",
+                keys.place
+            );
+            self.source.problem(&span, text);
+        }
+        let traps = keys.integer(self.source, "trap_limit", 1..=1_000);
+        TrapLimit {
+            traps: traps.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(usual.traps),
+            window: keys.duration(self.source, "trap_window", TRAP_WINDOWS, usual.window),
+        }
     }
 
     fn stage_settings(

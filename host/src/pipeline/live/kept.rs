@@ -1,0 +1,64 @@
+//! What outlives the process: its folder, and what was found in there.
+
+use std::error::Error as _;
+use std::io;
+use std::path::Path;
+
+use tokio::sync::oneshot;
+
+use super::LiveError;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::pipeline::state::{SavedStates, StateFolder, StateWriter, latest};
+use crate::pipeline::{Chain, Stage};
+use crate::reading::Timestamp;
+
+/// The data folder and what the stages go on from. All empty without one.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) data_dir: Option<DataDir>,
+    folder: Option<StateFolder>,
+    pub(super) states: SavedStates,
+}
+
+impl Kept {
+    /// Opens the folder and reads what is in it. Only a folder that another process uses is a reason not to start: a
+    /// gateway with a broken disk still measures.
+    pub(super) fn open(path: Option<&Path>, stages: &[Stage]) -> Result<Kept, LiveError> {
+        let Some(path) = path else { return Ok(Kept::default()) };
+        let data_dir = match DataDir::open(path) {
+            Ok(data_dir) => data_dir,
+            Err(error @ DataDirError::InUse { .. }) => return Err(error.into()),
+            Err(error @ DataDirError::Open { .. }) => {
+                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(
+                    "State is kept in memory, until the process ends: {error}: {cause}."
+                );
+                return Ok(Kept::default());
+            }
+        };
+        let folder = StateFolder::open(&data_dir)
+            .map_err(|error| {
+                let data_dir = path.display();
+                tracing::warn!(%data_dir, "State is kept in memory, until the process ends: no folder for it: {error}.");
+            })
+            .ok();
+        let states = folder.as_ref().map(|folder| folder.read(stages)).unwrap_or_default();
+        Ok(Kept { data_dir: Some(data_dir), folder, states })
+    }
+
+    /// The latest time that anything kept bears.
+    pub(super) fn latest(&self) -> Timestamp {
+        latest(&self.states)
+    }
+
+    /// From now on what the chain's stages save is written. Gives who hears of the end of that, and the folder's lock.
+    pub(super) fn write_states_of(
+        self,
+        chain: &mut Chain,
+    ) -> io::Result<(Option<oneshot::Receiver<()>>, Option<DataDir>)> {
+        let Some(folder) = self.folder else { return Ok((None, self.data_dir)) };
+        let (writer, end) = StateWriter::spawn(folder, &self.states)?;
+        chain.write_states(writer);
+        Ok((Some(end), self.data_dir))
+    }
+}
