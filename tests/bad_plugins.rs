@@ -41,6 +41,11 @@ pub fn hostile() -> &'static Path {
     })
 }
 
+/// Another plugin of `tests/guests`, by its name.
+pub fn guest(name: &str) -> PathBuf {
+    hostile().with_file_name(format!("{name}.wasm"))
+}
+
 /// A chain of three stages whose middle one is hostile and is given sensor `a` alone.
 fn chain(does: &str, on_trap: &str) -> Chain {
     // Only where the deadline is what is tested may a busy machine meet it.

@@ -92,7 +92,9 @@ fn calls() {
         ("weir, fuel in place of epochs", weir(Execution::Native, Bound::Fuel)),
         ("weir, interpreted", weir(Execution::Interpreted, Bound::Time)),
     ];
-    println!("One call of calibrate-linear, {SENSORS} sensors; ns a call, and the ratio to bare wasmtime.\n");
+    println!(
+        "One call of calibrate-linear, {SENSORS} sensors; ns a call, and the ratio to bare wasmtime.\n"
+    );
     print!("{:>32}", "readings in the batch");
     for rows in BATCHES {
         print!("  {rows:>16}");
@@ -274,7 +276,8 @@ fn pipeline(stages: usize) -> Pipeline {
 }
 
 fn pipeline_text(stages: usize) -> String {
-    let mut text = String::from("[device]\nname = \"bench\"\n[dashboard]\nlisten = \"127.0.0.1:0\"\n");
+    let mut text =
+        String::from("[device]\nname = \"bench\"\n[dashboard]\nlisten = \"127.0.0.1:0\"\n");
     for sensor in 0..SENSORS {
         write!(text, "[[sensor]]\nname = \"s{sensor}\"\ndriver = \"simulated\"\n").unwrap();
     }
@@ -312,7 +315,10 @@ fn starts() {
             cached.push(start(execution, Some(cache.clone())));
         }
         let (compiled, cached) = (median(compiled), median(cached));
-        println!("{name:>32}  compiled {compiled:>7.1}   from the cache {cached:>6.1}   {:>5.0}x", compiled / cached);
+        println!(
+            "{name:>32}  compiled {compiled:>7.1}   from the cache {cached:>6.1}   {:>5.0}x",
+            compiled / cached
+        );
     }
     println!();
 }
@@ -324,7 +330,9 @@ fn private_folder() -> tempfile::TempDir {
 }
 
 fn memory() {
-    println!("Memory of `weir run` two seconds after its start, {SENSORS} simulated sensors, MB.\n");
+    println!(
+        "Memory of `weir run` two seconds after its start, {SENSORS} simulated sensors, MB.\n"
+    );
     println!("{:>32}  {:>10} {:>10} {:>10}", "", "resident", "anonymous", "peak");
     for (name, execution) in [("from the cache", None), ("interpreted", Some("--interpret"))] {
         for stages in [1, 5, 20] {

@@ -37,6 +37,8 @@ impl Demo {
             duration: self.duration,
             engine: EngineSettings::default(),
             record: None,
+            reload: None,
+            data_dir: None,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {

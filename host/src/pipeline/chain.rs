@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::stage::RunningStage;
+use super::state::{SavedState, StateWriter};
 use super::{Driver, Pipeline, Stage};
 use crate::plugin::{Calls, CompileError, EndedCall, Engine, Plugin, PluginFile};
 use crate::reading::{Alarm, Batch, Input, Quantity, Series, Timestamp};
@@ -11,7 +12,11 @@ use crate::uplink::wire::Body;
 
 /// The stages of a pipeline, each with its plugin. Owned by one thread.
 pub struct Chain {
-    stages: Vec<RunningStage>,
+    pub(super) stages: Vec<RunningStage>,
+    /// Takes what the stages save; `None` when that stays in memory.
+    states: Option<StateWriter>,
+    /// The time of the last input.
+    pub(super) now: Timestamp,
 }
 
 /// What a batch or a tick comes to at the end of the chain.
@@ -26,8 +31,8 @@ pub struct Outcome {
 /// What a stage begins with, beside its settings.
 #[derive(Clone, Debug, Default)]
 pub struct Beginning {
-    /// The state that its plugin goes on from.
-    pub state: Option<Vec<u8>>,
+    /// What it goes on from.
+    pub saved: Option<SavedState>,
     /// Counts its calls; a replay says here which of them end.
     pub calls: Calls,
 }
@@ -91,7 +96,7 @@ impl Chain {
         beginnings: Vec<Beginning>,
     ) -> Result<Chain, Vec<StartError>> {
         let mut beginnings = beginnings.into_iter();
-        let mut compiled = Compiled { engine, ready: Vec::new() };
+        let mut compiled = Compiled::new(engine);
         let mut running = Vec::new();
         let mut refused = Vec::new();
         for stage in stages {
@@ -101,19 +106,42 @@ impl Chain {
                 Err(error) => refused.push(error),
             }
         }
-        if refused.is_empty() { Ok(Chain { stages: running }) } else { Err(refused) }
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        Ok(Chain { stages: running, states: None, now: Timestamp::default() })
+    }
+
+    /// From now on what the stages save is written to the disk.
+    pub(super) fn write_states(&mut self, to: StateWriter) {
+        self.states = Some(to);
     }
 
     /// Passes one input through all stages.
     pub fn pass(&mut self, input: Input) -> Outcome {
-        match input {
+        let outcome = match input {
             Input::Batch(batch) => self.batch(batch),
             Input::Tick(now) => self.tick(now),
-        }
+        };
+        self.write();
+        outcome
+    }
+
+    /// Saves what every stage knows, for the last time.
+    pub fn finish(&mut self) {
+        let now = self.now;
+        self.stages.iter_mut().for_each(|stage| stage.finish(now));
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(states) = &self.states else { return };
+        self.stages.iter_mut().filter_map(RunningStage::unwritten).for_each(|s| states.put(s));
     }
 
     fn batch(&mut self, batch: Batch) -> Outcome {
         let now = latest(&batch);
+        self.now = now.max(self.now);
         let mut outcome = Outcome { batch, alarms: Vec::new() };
         self.from(0, now, &mut outcome);
         outcome
@@ -121,6 +149,7 @@ impl Chain {
 
     /// What a stage gives at a tick goes through the stages after it, as any reading.
     fn tick(&mut self, now: Timestamp) -> Outcome {
+        self.now = now.max(self.now);
         let mut outcome = Outcome::default();
         for position in 0..self.stages.len() {
             let mut raised = Vec::new();
@@ -144,6 +173,11 @@ impl Chain {
             stage.apply(now, &mut outcome.batch, &mut raised);
             outcome.alarms.extend(raised.into_iter().map(|alarm| (position, alarm)));
         }
+    }
+
+    /// The stages' names, in their order.
+    pub(super) fn stage_names(&self) -> Vec<Arc<str>> {
+        self.stages.iter().map(|stage| stage.name.as_str().into()).collect()
     }
 
     /// How often plugins trapped.
@@ -170,12 +204,16 @@ impl Chain {
 
 /// Each plugin is compiled once, whichever stages use it. One after the other: beside each other they would need the memory of
 /// several compilers.
-struct Compiled<'e> {
+pub(super) struct Compiled<'e> {
     engine: &'e Engine,
     ready: Vec<([u8; 32], Result<Plugin, CompileError>)>,
 }
 
 impl Compiled<'_> {
+    pub(super) fn new(engine: &Engine) -> Compiled<'_> {
+        Compiled { engine, ready: Vec::new() }
+    }
+
     fn plugin(&mut self, file: &PluginFile) -> Result<Plugin, CompileError> {
         if let Some((_, ready)) = self.ready.iter().find(|(sha256, _)| *sha256 == file.sha256) {
             return ready.clone();
@@ -185,19 +223,37 @@ impl Compiled<'_> {
         plugin
     }
 
+    /// A stage's plugin, compiled.
+    pub(super) fn of(&mut self, stage: &Stage) -> Result<Plugin, StartError> {
+        self.plugin(&stage.plugin).map_err(|source| StartError::Compile {
+            stage: stage.name.clone(),
+            plugin: stage.plugin.manifest.name.clone(),
+            source,
+        })
+    }
+
     fn start(
         &mut self,
         stage: &Stage,
         series: &[Series],
         beginning: Beginning,
     ) -> Result<RunningStage, StartError> {
-        let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
-        match self.plugin(&stage.plugin) {
-            Ok(ready) => RunningStage::start(stage, ready, series, beginning)
-                .map_err(|why| StartError::Refused { stage: name, plugin, why }),
-            Err(source) => Err(StartError::Compile { stage: name, plugin, source }),
-        }
+        start_stage(stage, self.of(stage)?, series, beginning)
     }
+}
+
+/// Starts a stage whose plugin is compiled.
+pub(super) fn start_stage(
+    stage: &Stage,
+    plugin: Plugin,
+    series: &[Series],
+    beginning: Beginning,
+) -> Result<RunningStage, StartError> {
+    RunningStage::start(stage, plugin, series, beginning).map_err(|why| StartError::Refused {
+        stage: stage.name.clone(),
+        plugin: stage.plugin.manifest.name.clone(),
+        why,
+    })
 }
 
 impl Pipeline {

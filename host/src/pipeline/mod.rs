@@ -1,5 +1,6 @@
 //! From a TOML file to a checked [`Pipeline`], and from that to a running chain.
 
+mod breaker;
 mod chain;
 mod check;
 mod health;
@@ -7,11 +8,14 @@ mod keys;
 mod live;
 mod problems;
 mod record;
+mod reload;
 mod replay;
 mod settings;
 mod sink;
 mod sources;
 mod stage;
+mod state;
+mod swap;
 mod ticks;
 
 use std::net::SocketAddr;
@@ -19,12 +23,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use chain::{Chain, Outcome, StartError};
+pub use breaker::TrapLimit;
+pub use chain::{Beginning, Chain, Outcome, StartError};
 pub use check::{check, load};
 pub use live::{LiveError, LiveOptions, Signals, run};
 pub use problems::{Problem, Problems};
 pub use record::BadRecording;
+pub use reload::ReloadAt;
 pub use replay::{Naming, ReplayError, ReplayedRun, replay, replay_run};
+pub use state::{SavedAlarm, SavedState, SavedStateError, SavedStates};
 
 use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
@@ -112,7 +119,7 @@ pub struct AllThermometers {
 }
 
 /// One step.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     /// Its name, which is also the name of the alarms that it raises.
     pub name: String,
@@ -124,10 +131,21 @@ pub struct Stage {
     pub is_for_all: bool,
     /// What happens when the plugin traps.
     pub on_trap: OnTrap,
+    /// After how many traps it rests, with [`OnTrap::Restart`].
+    pub trap_limit: TrapLimit,
+    /// How often its state is written to the disk, in the time of the readings.
+    pub save_interval: Duration,
     /// What the plugin may use.
     pub limits: Limits,
     /// A JSON object, checked against the plugin's manifest.
     pub settings: String,
+}
+
+impl Stage {
+    /// The same without the bytes of its plugin.
+    fn without_code(&self) -> Stage {
+        Stage { plugin: Arc::new(self.plugin.without_code()), ..self.clone() }
+    }
 }
 
 /// What happens to a stage whose plugin trapped.
@@ -184,9 +202,7 @@ impl Pipeline {
 
     /// The same without the bytes of its plugins, which nobody needs once they are compiled.
     fn without_code(mut self) -> Pipeline {
-        for stage in &mut self.stages {
-            stage.plugin = Arc::new(stage.plugin.without_code());
-        }
+        self.stages = self.stages.iter().map(Stage::without_code).collect();
         self
     }
 

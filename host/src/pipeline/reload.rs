@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
 
-use super::chain::{NewStage, StartError, prepare};
+use super::chain::StartError;
+use super::swap::{NewStages, prepare};
 use super::{Pipeline, Problems, Stage, load};
+use crate::file::printable;
 use crate::plugin::Engine;
 use crate::reading::Series;
 use crate::sensor::RomId;
@@ -34,18 +37,18 @@ pub(super) struct Reload {
 
 /// Stages for the chain in place of those that it has.
 pub(super) struct Swap {
-    pub(super) stages: Vec<NewStage>,
+    pub(super) stages: NewStages,
     /// Whether the chain took them.
     pub(super) taken: oneshot::Sender<Result<(), Vec<StartError>>>,
 }
 
 /// What makes a reload begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watch {
-    /// A request.
-    Off,
-    /// A request, or a file that changed.
-    On,
+pub enum ReloadAt {
+    /// SIGHUP.
+    Hangup,
+    /// SIGHUP, or a file that changed.
+    HangupOrChange,
 }
 
 /// Why a changed file is not taken over. What ran before runs on.
@@ -73,16 +76,20 @@ fn lines(errors: &[StartError]) -> String {
 }
 
 impl Reload {
-    /// Reloads at each request, until stopped.
-    pub(super) async fn run(mut self, requests: Arc<Notify>, watch: Watch, mut stop: Stop) {
+    /// Reloads whenever it is time to, until stopped.
+    pub(super) async fn run(mut self, at: ReloadAt, mut hangups: Signal, mut stop: Stop) {
         let mut seen = look(&self.files());
         loop {
             tokio::select! {
                 () = stop.wait() => return,
-                () = requests.notified() => {}
-                () = changed(&mut seen, self.files()), if watch == Watch::On => {}
+                _ = hangups.recv() => {}
+                () = changed(&mut seen, self.files()), if at == ReloadAt::HangupOrChange => {}
             }
-            match self.reload().await {
+            let reloaded = tokio::select! {
+                () = stop.wait() => return,
+                reloaded = self.reload() => reloaded,
+            };
+            match reloaded {
                 Ok(changed) if changed.is_empty() => {
                     tracing::info!("Nothing that runs has changed.");
                 }
@@ -91,7 +98,10 @@ impl Reload {
                 }
                 Err(error) => {
                     let file = self.file.display();
-                    tracing::error!(%file, "The change is not taken over, and all runs on as before. {error}");
+                    tracing::error!(%file, "The change is not taken over, and all runs on as before.");
+                    for line in error.to_string().lines() {
+                        tracing::error!("{}", printable(line));
+                    }
                 }
             }
         }
@@ -141,6 +151,18 @@ fn changed_stages(before: &[Stage], after: &[Stage]) -> Vec<String> {
         names.push("their order".to_owned());
     }
     names
+}
+
+/// A run that is recorded does not change: says so at each SIGHUP.
+pub(super) async fn refuse(mut hangups: Signal, mut stop: Stop) {
+    loop {
+        tokio::select! {
+            () = stop.wait() => return,
+            _ = hangups.recv() => {
+                tracing::warn!("A run that is recorded cannot change: SIGHUP does nothing.");
+            }
+        }
+    }
 }
 
 /// How a file was when it was looked at; `None` when it could not be.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Chain, Outcome};
 use super::record::{Recorder, ended_line, observed_line};
+use super::reload::Swap;
 use crate::output::AlarmOutputs;
 use crate::reading::{Input, Observed};
 use crate::spool::Spool;
@@ -61,6 +62,18 @@ impl Sink {
         self.send(taken, outcome.to_bodies(&self.stages, &self.scribe))
     }
 
+    /// Between two batches: a tick comes each second.
+    fn swap(&mut self, chain: &mut Chain, swap: Swap, passed: &Passed) {
+        let swapped = chain.swap(swap.stages).map(|outcome| {
+            // Of the stages as they were.
+            let messages = self.take(&[], &outcome);
+            passed.messages.fetch_add(messages, Ordering::Relaxed);
+            self.stages = chain.stage_names();
+        });
+        // Whoever asked may be gone by now.
+        let _told = swap.taken.send(swapped);
+    }
+
     /// The lines of what the chain takes now, where they are recorded.
     fn taken(&self, observed: &Observed) -> Vec<String> {
         self.recorder.iter().map(|_| observed_line(observed)).collect()
@@ -87,6 +100,7 @@ pub(super) fn ended_lines(chain: &Chain) -> Vec<String> {
 pub(super) fn spawn_chain(
     mut chain: Chain,
     mut observed: mpsc::Receiver<Observed>,
+    mut swaps: mpsc::Receiver<Swap>,
     mut sink: Sink,
     passed: Arc<Passed>,
 ) -> io::Result<oneshot::Receiver<()>> {
@@ -96,6 +110,9 @@ pub(super) fn spawn_chain(
         while let Some(observed) = observed.blocking_recv() {
             if passed.abandoned.load(Ordering::Relaxed) {
                 break;
+            }
+            if let Ok(swap) = swaps.try_recv() {
+                sink.swap(&mut chain, swap, &passed);
             }
             let mut taken = sink.taken(&observed);
             let input = match observed {
@@ -122,7 +139,10 @@ pub(super) fn spawn_chain(
             passed.traps.store(chain.traps(), Ordering::Relaxed);
             passed.measurements.fetch_add(measured, Ordering::Relaxed);
         }
+        chain.finish();
         chain.log_counters();
+        // With it the last one goes that gives states to be written.
+        drop(chain);
         // Nobody waits any more when the stop took too long.
         let _late = ended.send(());
     })?;

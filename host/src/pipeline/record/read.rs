@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::LONGEST_LINE;
 use super::line::{FORMAT, Header, Line, Recorded};
 use crate::file::excerpt;
+use crate::pipeline::state::SavedStateError;
 
 /// What a recording cannot be read for.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,15 @@ pub enum BadRecording {
         line: u64,
         /// What is wrong, and what is allowed.
         what: String,
+    },
+    /// What a stage went on from is not a state that Weir saved.
+    #[error("the state of stage `{stage}`")]
+    State {
+        /// Which stage.
+        stage: String,
+        /// What is wrong.
+        #[source]
+        source: SavedStateError,
     },
 }
 

@@ -110,14 +110,6 @@ impl Cast {
         if sensors.is_empty() {
             return None;
         }
-        Some(Stage {
-            name: stage.name.clone(),
-            plugin: stage.plugin.clone(),
-            sensors,
-            is_for_all: stage.is_for_all,
-            on_trap: stage.on_trap,
-            limits: stage.limits,
-            settings: stage.settings.clone(),
-        })
+        Some(Stage { sensors, ..stage.clone() })
     }
 }

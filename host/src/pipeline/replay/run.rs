@@ -9,6 +9,7 @@ use super::differences::{Act, acts, tell_differences};
 use super::{Lines, Naming, ReplayError, names, start};
 use crate::pipeline::chain::{Beginning, Chain};
 use crate::pipeline::record::{BadRecording, Header, Next, Reader, Recorded};
+use crate::pipeline::state::SavedState;
 use crate::pipeline::{Pipeline, Stage};
 use crate::plugin::{Engine, EngineSettings, Limits};
 use crate::reading::{Input, Observed, Series};
@@ -86,8 +87,9 @@ struct Play<'o, W> {
     number_of_series: Vec<u32>,
     stage_names: Vec<Arc<str>>,
     scribe: Scribe,
-    beginnings: Vec<Beginning>,
-    /// Bytes of all states.
+    /// What each stage went on from, as far as it was read.
+    saved: Vec<Vec<u8>>,
+    /// Bytes of all of these.
     states: usize,
     engine: Engine,
     /// Begins with the first input, when all states are known.
@@ -123,7 +125,7 @@ impl<'o, W: Write> Play<'o, W> {
             number_of_series: cast.number_of_name(),
             stage_names: names(&stages),
             scribe: Scribe { series: series.as_slice().into(), wall_clock: header.wall_clock() },
-            beginnings: stages.iter().map(|_| Beginning::default()).collect(),
+            saved: vec![Vec::new(); stages.len()],
             states: 0,
             engine,
             chain: None,
@@ -146,8 +148,8 @@ impl<'o, W: Write> Play<'o, W> {
                     ));
                 }
                 let act = self.acts.iter().position(|act| act.recorded == Some(stage));
-                if let Some(beginning) = act.and_then(|act| self.beginnings.get_mut(act)) {
-                    beginning.state.get_or_insert_default().extend(part);
+                if let Some(saved) = act.and_then(|act| self.saved.get_mut(act)) {
+                    saved.extend(part);
                 }
             }
             Recorded::Ended { stage, call } => {
@@ -185,14 +187,24 @@ impl<'o, W: Write> Play<'o, W> {
         let chain = match self.chain.take() {
             Some(chain) => chain,
             None => {
-                let beginnings = self.acts.iter().zip(std::mem::take(&mut self.beginnings));
-                let beginnings =
-                    beginnings.map(|(act, b)| Beginning { calls: act.calls.clone(), ..b });
-                Chain::start_from(&self.engine, &self.stages, &self.series, beginnings.collect())
+                let beginnings = self.beginnings()?;
+                Chain::start_from(&self.engine, &self.stages, &self.series, beginnings)
                     .map_err(ReplayError::Start)?
             }
         };
         Ok(self.chain.insert(chain))
+    }
+
+    fn beginnings(&mut self) -> Result<Vec<Beginning>, ReplayError> {
+        let saved = std::mem::take(&mut self.saved);
+        let beginnings = self.acts.iter().zip(&self.stages).zip(saved);
+        let beginnings = beginnings.map(|((act, stage), saved)| {
+            let damaged = |source| BadRecording::State { stage: stage.name.clone(), source };
+            let saved = if saved.is_empty() { None } else { Some(SavedState::from_bytes(&saved)) };
+            let saved = saved.transpose().map_err(damaged)?;
+            Ok(Beginning { saved, calls: act.calls.clone() })
+        });
+        beginnings.collect()
     }
 
     fn end(mut self) -> Result<ReplayedRun, ReplayError> {
