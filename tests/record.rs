@@ -12,9 +12,13 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
 
+use weir::pipeline::{Naming, check, replay_run};
+use weir::plugin::{Instance, Kept, Limits};
+use weir::reading::{Quality, Reading, Timestamp};
+
 use crate::bad_plugins::hostile;
 use crate::clock::faketime;
-use crate::support::{PATIENCE, Running, W1Tree, repository, weir};
+use crate::support::{PATIENCE, Running, W1Tree, engine, engine_settings, repository, weir};
 
 /// A server that keeps every message as it came.
 struct Server {
@@ -150,6 +154,9 @@ impl Run {
         let told: Vec<&str> = said.lines().filter(|line| line.contains("r.jsonl: ")).collect();
         let sent = format!("the run itself gave {}", self.got.len());
         assert!(told.len() == 1 && told[0].ends_with(&sent), "{said}");
+        let interpreted = self.replay(&self.path("p.toml"), &["--interpret"]);
+        assert!(interpreted.status.success());
+        assert!(interpreted.stdout == text.as_bytes(), "the interpreter gives other bytes");
         println!("{} messages: {:?}", lines.len(), count(&self.got));
     }
 }
@@ -287,8 +294,8 @@ fn a_call_that_was_stopped_by_its_deadline_is_stopped_in_the_replay() {
         name = "middle"
         plugin = "{}"
         sensors = ["a"]
-        call_deadline = "100ms"
         config = {{ does = "loop" }}
+        limits = {{ call_deadline = "100ms" }}
         [[stage]]
         name = "after"
         plugin = "alert-limit"
@@ -442,4 +449,53 @@ fn a_run_that_is_killed_leaves_a_recording_of_what_came_before() {
     for (got, line) in run.got.iter().zip(&lines) {
         assert_eq!(line, got);
     }
+}
+
+#[test]
+fn a_state_that_was_recorded_goes_on_in_the_replay() {
+    let text = r#"
+        [device]
+        name = "d"
+        [[sensor]]
+        name = "a"
+        driver = "simulated"
+        [[stage]]
+        name = "despike"
+        plugin = "filter-median"
+        config = { window = 3 }
+        [uplink]
+        url = "ws://127.0.0.1:1"
+        "#;
+    let pipeline = check("p.toml", text, Path::new(".")).unwrap();
+    let stage = &pipeline.stages[0];
+    let plugin = engine().compile(&stage.plugin).unwrap();
+    let mut instance =
+        Instance::start(&plugin, "despike", Limits::default(), Kept::default()).unwrap();
+    instance.configure(&stage.settings, &pipeline.series()).unwrap().unwrap();
+    for value in [1.0, 100.0] {
+        let reading =
+            Reading { series: 0, time: Timestamp { nanos: 1 }, value, quality: Quality::Good };
+        instance.apply(&mut [reading].into_iter().collect()).unwrap();
+    }
+    let state = instance.save().unwrap();
+    assert!(state.len() > 2);
+    let header = r#"{"recording":1,"weir":"0.1.0","device":"d","started":"2026-01-01T00:00:00.000Z",
+        "clock":{"ahead":0,"synchronized":true},"series":[{"sensor":"a","quantity":"temperature"}],
+        "stages":[{"stage":"despike","plugin":"filter-median","version":"0.1.0","sha256":"","settings":{}}]}"#;
+    let first_value = |state: &[u8]| {
+        let mut recording = header.replace('\n', "") + "\n";
+        for part in state.chunks(5) {
+            let part: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+            recording += &format!("{{\"state\":{{\"stage\":0,\"part\":\"{part}\"}}}}\n");
+        }
+        recording += "{\"batch\":{\"readings\":[[0,2,200.0,\"good\"]]}}\n";
+        let (mut out, naming) = (Vec::new(), Naming::default());
+        replay_run(&pipeline, recording.as_bytes(), &naming, engine_settings(), &mut out, |_| {})
+            .unwrap();
+        serde_json::from_slice::<Value>(&out).unwrap()["value"].as_f64().unwrap()
+    };
+    assert_eq!(first_value(&state), 100.0);
+    assert_eq!(first_value(&[]), 200.0);
+    // Refused by the plugin, as it would be live.
+    assert_eq!(first_value(&state[1..]), 200.0);
 }
