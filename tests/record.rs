@@ -252,7 +252,8 @@ fn a_recorded_run_replays_to_the_bytes_that_were_sent() {
     std::fs::write(run.path("played.csv"), played()).unwrap();
     let process = Running::start(run.command(&[]));
     let is_played = |m: &Value, state: &str| m["alarm"] == "played-warm" && m["state"] == state;
-    let mut awaited: Vec<Box<dyn Fn(&Value) -> bool>> = vec![
+    type Fits = Box<dyn Fn(&Value) -> bool>;
+    let mut awaited: Vec<Fits> = vec![
         Box::new(|m| m["type"] == "result"),
         Box::new(|m| m["type"] == "health"),
         Box::new(|m| m["type"] == "fault" && m["sensor"] == "fermenter"),
@@ -395,15 +396,36 @@ fn thermometers_that_no_file_names_replay_with_those_that_came_later() {
 }
 
 #[test]
-fn the_demos_pipeline_replays() {
-    // The demo as it is, but for the page's port and a way out that can be watched.
-    let demo = std::fs::read_to_string(repository("pipelines/demo.toml")).unwrap();
-    let demo = demo.replace("127.0.0.1:8080", "127.0.0.1:0") + "\n[uplink]\nurl = \"HERE\"\n";
-    let mut run = Run::new(&demo, None);
-    let process = Running::start(run.command(&[]));
-    run.wait_for(|m| m["type"] == "health");
-    run.end(process);
-    run.replays_to_the_same_bytes();
+fn the_examples_replay() {
+    // As they are, but for ports, pins, a quicker interval, and a way out that can be watched.
+    for (example, messages) in [("demo", 20), ("freezer", 20), ("one-probe", 5), ("greenhouse", 12)]
+    {
+        let text = std::fs::read_to_string(repository(&format!("pipelines/{example}.toml")));
+        let mut text = text
+            .unwrap()
+            .replace("ws://localhost:8080", "HERE")
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("[[output]]", "[[output]]\nsimulate = true")
+            .replace("simulate = true\n\n", "\n")
+            .replace("interval = \"10s\"", "interval = \"200ms\"");
+        if !text.contains("HERE") {
+            text += "\n[uplink]\nurl = \"HERE\"\n";
+        }
+        let tree = W1Tree::new();
+        let ids = ["28-0316a2794dff", "28-01131bcd22a1", "28-3c01f0965a74"];
+        for id in &ids[..if example == "greenhouse" { 1 } else { 3 }] {
+            tree.measure(id, -17.25);
+        }
+        let mut run = Run::new(&text, None);
+        let folder = run.path("");
+        let process = Running::start(run.command(&["--root", &folder, "--w1-root", tree.path()]));
+        for _ in 0..messages {
+            run.wait_for(|_| true);
+        }
+        run.end(process);
+        println!("{example}:");
+        run.replays_to_the_same_bytes();
+    }
 }
 
 #[test]
