@@ -12,9 +12,13 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
 
+use weir::pipeline::{Naming, check, replay_run};
+use weir::plugin::{Instance, Kept, Limits};
+use weir::reading::{Quality, Reading, Timestamp};
+
 use crate::bad_plugins::hostile;
 use crate::clock::faketime;
-use crate::support::{PATIENCE, Running, W1Tree, repository, weir};
+use crate::support::{PATIENCE, Running, W1Tree, engine, engine_settings, repository, weir};
 
 /// A server that keeps every message as it came.
 struct Server {
@@ -150,6 +154,9 @@ impl Run {
         let told: Vec<&str> = said.lines().filter(|line| line.contains("r.jsonl: ")).collect();
         let sent = format!("the run itself gave {}", self.got.len());
         assert!(told.len() == 1 && told[0].ends_with(&sent), "{said}");
+        let interpreted = self.replay(&self.path("p.toml"), &["--interpret"]);
+        assert!(interpreted.status.success());
+        assert!(interpreted.stdout == text.as_bytes(), "the interpreter gives other bytes");
         println!("{} messages: {:?}", lines.len(), count(&self.got));
     }
 }
@@ -245,7 +252,8 @@ fn a_recorded_run_replays_to_the_bytes_that_were_sent() {
     std::fs::write(run.path("played.csv"), played()).unwrap();
     let process = Running::start(run.command(&[]));
     let is_played = |m: &Value, state: &str| m["alarm"] == "played-warm" && m["state"] == state;
-    let mut awaited: Vec<Box<dyn Fn(&Value) -> bool>> = vec![
+    type Fits = Box<dyn Fn(&Value) -> bool>;
+    let mut awaited: Vec<Fits> = vec![
         Box::new(|m| m["type"] == "result"),
         Box::new(|m| m["type"] == "health"),
         Box::new(|m| m["type"] == "fault" && m["sensor"] == "fermenter"),
@@ -287,8 +295,8 @@ fn a_call_that_was_stopped_by_its_deadline_is_stopped_in_the_replay() {
         name = "middle"
         plugin = "{}"
         sensors = ["a"]
-        call_deadline = "100ms"
         config = {{ does = "loop" }}
+        limits = {{ call_deadline = "100ms" }}
         [[stage]]
         name = "after"
         plugin = "alert-limit"
@@ -388,15 +396,36 @@ fn thermometers_that_no_file_names_replay_with_those_that_came_later() {
 }
 
 #[test]
-fn the_demos_pipeline_replays() {
-    // The demo as it is, but for the page's port and a way out that can be watched.
-    let demo = std::fs::read_to_string(repository("pipelines/demo.toml")).unwrap();
-    let demo = demo.replace("127.0.0.1:8080", "127.0.0.1:0") + "\n[uplink]\nurl = \"HERE\"\n";
-    let mut run = Run::new(&demo, None);
-    let process = Running::start(run.command(&[]));
-    run.wait_for(|m| m["type"] == "health");
-    run.end(process);
-    run.replays_to_the_same_bytes();
+fn the_examples_replay() {
+    // As they are, but for ports, pins, a quicker interval, and a way out that can be watched.
+    for (example, messages) in [("demo", 20), ("freezer", 20), ("one-probe", 5), ("greenhouse", 12)]
+    {
+        let text = std::fs::read_to_string(repository(&format!("pipelines/{example}.toml")));
+        let mut text = text
+            .unwrap()
+            .replace("ws://localhost:8080", "HERE")
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("[[output]]", "[[output]]\nsimulate = true")
+            .replace("simulate = true\n\n", "\n")
+            .replace("interval = \"10s\"", "interval = \"200ms\"");
+        if !text.contains("HERE") {
+            text += "\n[uplink]\nurl = \"HERE\"\n";
+        }
+        let tree = W1Tree::new();
+        let ids = ["28-0316a2794dff", "28-01131bcd22a1", "28-3c01f0965a74"];
+        for id in &ids[..if example == "greenhouse" { 1 } else { 3 }] {
+            tree.measure(id, -17.25);
+        }
+        let mut run = Run::new(&text, None);
+        let folder = run.path("");
+        let process = Running::start(run.command(&["--root", &folder, "--w1-root", tree.path()]));
+        for _ in 0..messages {
+            run.wait_for(|_| true);
+        }
+        run.end(process);
+        println!("{example}:");
+        run.replays_to_the_same_bytes();
+    }
 }
 
 #[test]
@@ -442,4 +471,53 @@ fn a_run_that_is_killed_leaves_a_recording_of_what_came_before() {
     for (got, line) in run.got.iter().zip(&lines) {
         assert_eq!(line, got);
     }
+}
+
+#[test]
+fn a_state_that_was_recorded_goes_on_in_the_replay() {
+    let text = r#"
+        [device]
+        name = "d"
+        [[sensor]]
+        name = "a"
+        driver = "simulated"
+        [[stage]]
+        name = "despike"
+        plugin = "filter-median"
+        config = { window = 3 }
+        [uplink]
+        url = "ws://127.0.0.1:1"
+        "#;
+    let pipeline = check("p.toml", text, Path::new(".")).unwrap();
+    let stage = &pipeline.stages[0];
+    let plugin = engine().compile(&stage.plugin).unwrap();
+    let mut instance =
+        Instance::start(&plugin, "despike", Limits::default(), Kept::default()).unwrap();
+    instance.configure(&stage.settings, &pipeline.series()).unwrap().unwrap();
+    for value in [1.0, 100.0] {
+        let reading =
+            Reading { series: 0, time: Timestamp { nanos: 1 }, value, quality: Quality::Good };
+        instance.apply(&mut [reading].into_iter().collect()).unwrap();
+    }
+    let state = instance.save().unwrap();
+    assert!(state.len() > 2);
+    let header = r#"{"recording":1,"weir":"0.1.0","device":"d","started":"2026-01-01T00:00:00.000Z",
+        "clock":{"ahead":0,"synchronized":true},"series":[{"sensor":"a","quantity":"temperature"}],
+        "stages":[{"stage":"despike","plugin":"filter-median","version":"0.1.0","sha256":"","settings":{}}]}"#;
+    let first_value = |state: &[u8]| {
+        let mut recording = header.replace('\n', "") + "\n";
+        for part in state.chunks(5) {
+            let part: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+            recording += &format!("{{\"state\":{{\"stage\":0,\"part\":\"{part}\"}}}}\n");
+        }
+        recording += "{\"batch\":{\"readings\":[[0,2,200.0,\"good\"]]}}\n";
+        let (mut out, naming) = (Vec::new(), Naming::default());
+        replay_run(&pipeline, recording.as_bytes(), &naming, engine_settings(), &mut out, |_| {})
+            .unwrap();
+        serde_json::from_slice::<Value>(&out).unwrap()["value"].as_f64().unwrap()
+    };
+    assert_eq!(first_value(&state), 100.0);
+    assert_eq!(first_value(&[]), 200.0);
+    // Refused by the plugin, as it would be live.
+    assert_eq!(first_value(&state[1..]), 200.0);
 }

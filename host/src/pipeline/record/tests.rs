@@ -173,6 +173,26 @@ fn numbers_that_a_full_spool_took_for_its_own_notices_do_not_shift() {
 }
 
 #[test]
+fn series_are_known_by_their_names_whatever_their_order() {
+    let (recording, messages) = record(&bare(), 1 << 20, day());
+    // As if the pipeline file had named the sensors the other way round when it was recorded.
+    let turned = recording
+        .replace(r#""sensor":"a""#, r#""sensor":"?""#)
+        .replace(r#""sensor":"b""#, r#""sensor":"a""#)
+        .replace(r#""sensor":"?""#, r#""sensor":"b""#);
+    let expected: Vec<String> = messages
+        .iter()
+        .map(|message| message.replace(r#""sensor":"a""#, r#""sensor":"?""#))
+        .map(|message| message.replace(r#""sensor":"b""#, r#""sensor":"a""#))
+        .map(|message| message.replace(r#""sensor":"?""#, r#""sensor":"b""#))
+        .collect();
+    assert_ne!(expected, messages);
+    let (run, lines, warned) = replayed(&bare(), turned.as_bytes());
+    assert_eq!((lines, warned.len()), (expected, 0));
+    assert!(run.is_ok());
+}
+
+#[test]
 fn what_is_another_run_is_told() {
     let pipeline = pipeline();
     let header = Header::new("d", WallClock::default(), &pipeline.series(), &pipeline.stages);
