@@ -84,13 +84,15 @@ fn a_changed_stage_is_taken_over_between_two_batches() {
     all.extend(until(&messages, |m| value(m).is_some_and(|value| value > 23.0)));
 
     // A broken file leaves all as it is and says why.
-    std::fs::write(&file, text(&address, "[[stage]]\nname = \"x\"\nplugin = \"filter-medain\"\n")).unwrap();
+    std::fs::write(&file, text(&address, "[[stage]]\nname = \"x\"\nplugin = \"filter-medain\"\n"))
+        .unwrap();
     run.signal("HUP");
     run.line("all runs on as before");
     run.line("`plugin` is \"filter-medain\"");
     // So does one that wants what only a start can give,
     let more = text(&address, "").replace("name = \"b\"", "name = \"c\"");
-    std::fs::write(&file, more.replace("[device]\nname = \"d\"", "[device]\nname = \"e\"")).unwrap();
+    std::fs::write(&file, more.replace("[device]\nname = \"d\"", "[device]\nname = \"e\""))
+        .unwrap();
     run.signal("HUP");
     run.line("[device], [[sensor]] cannot change while it runs");
     // and one whose plugin refuses its settings, which shows only when it is asked.
@@ -160,11 +162,20 @@ fn an_alarm_goes_on_through_a_change_of_its_limit_and_ends_with_its_stage() {
     run.signal("HUP");
     until(&messages, alarm("active"));
     // Its output names it: with both gone nobody would ever clear it.
-    std::fs::write(&file, text(&address, &alert("warm", 10.0)).replace("alert-limit", "filter-median").replace("config = { above = 10 }\n", "")).unwrap();
+    std::fs::write(
+        &file,
+        text(&address, &alert("warm", 10.0))
+            .replace("alert-limit", "filter-median")
+            .replace("config = { above = 10 }\n", ""),
+    )
+    .unwrap();
     run.signal("HUP");
     run.line("the name of a stage that is an alert");
-    let gone = alert("hot", 90.0).replace("[[output]]\ngpio = 17\nalarm = \"hot\"\nsimulate = true\n", "");
-    let still = alert("warm", 10.0).replace("[[stage]]", "[[stage]]\nsensors = [\"b\"]").replace("sensors = [\"a\"]\n", "");
+    let gone =
+        alert("hot", 90.0).replace("[[output]]\ngpio = 17\nalarm = \"hot\"\nsimulate = true\n", "");
+    let still = alert("warm", 10.0)
+        .replace("[[stage]]", "[[stage]]\nsensors = [\"b\"]")
+        .replace("sensors = [\"a\"]\n", "");
     std::fs::write(&file, text(&address, &format!("{gone}{still}"))).unwrap();
     run.signal("HUP");
     let cleared = until(&messages, alarm("cleared"));
