@@ -386,33 +386,46 @@ fn systemds_folder_is_the_default_and_its_absence_is_said_once() {
     stop(run);
 }
 
-/// How often a gateway is killed. Each time at another moment of a write.
+/// How often a gateway is killed, each time at another moment; beside each other, in a folder each.
 const KILLS: u32 = 200;
+const GATEWAYS: u32 = 2;
+/// Stages of such a gateway, with a file each.
+const STAGES: usize = 4;
+
+/// What kills met.
+#[derive(Default)]
+struct Met {
+    new_states: u32,
+    writes_cut_off: usize,
+}
 
 #[test]
 fn killed_at_any_moment_a_gateway_starts_with_a_state_that_was_saved() {
+    let begun = Instant::now();
+    let met: Vec<Met> = std::thread::scope(|scope| {
+        let killed = |gateway| scope.spawn(move || kill_again_and_again(gateway));
+        let threads: Vec<_> = (0..GATEWAYS).map(killed).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let new_states: u32 = met.iter().map(|met| met.new_states).sum();
+    let cut_off: usize = met.iter().map(|met| met.writes_cut_off).sum();
+    println!(
+        "{KILLS} kills in {:.1?}: {new_states} new states of {STAGES} stages, {cut_off} writes cut off",
+        begun.elapsed()
+    );
+    assert!(new_states > KILLS / 4, "{new_states}");
+}
+
+fn kill_again_and_again(gateway: u32) -> Met {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let file = folder.path().join("p.toml");
-    let mut text = "[device]\nname = \"d\"\n[dashboard]\nlisten = \"127.0.0.1:0\"\n\
-                    [plugins]\nsave_interval = \"100ms\"\n"
-        .to_owned();
-    for number in 0..32 {
-        text += &format!(
-            "[[sensor]]\nname = \"s{number}\"\ndriver = \"simulated\"\ninterval = \"100ms\"\n"
-        );
-    }
-    for number in 0..4 {
-        text += &format!(
-            "[[stage]]\nname = \"m{number}\"\nplugin = \"filter-median\"\nconfig = {{ window = 99 }}\n"
-        );
-    }
-    fs::write(&file, text).unwrap();
-    let mut random = 20_261_125_u64;
-    let (mut leftovers, mut writes) = (0, 0);
-    let mut last: Vec<Option<SavedState>> = vec![None; 4];
-    let begun = Instant::now();
-    for round in 0..KILLS {
+    fs::write(&file, pipeline_of_medians()).unwrap();
+    let mut random = 20_261_125_u64 + u64::from(gateway);
+    let mut met = Met::default();
+    let mut last: [Option<SavedState>; STAGES] = Default::default();
+    for round in 0..KILLS / GATEWAYS {
+        let started = std::time::SystemTime::now();
         let mut command = weir(&["run", file.to_str().unwrap()]);
         command.arg("--data-dir").arg(&data).env_remove("STATE_DIRECTORY");
         let mut run = Running::start(command);
@@ -435,16 +448,33 @@ fn killed_at_any_moment_a_gateway_starts_with_a_state_that_was_saved() {
             let state = SavedState::from_bytes(&bytes).unwrap();
             let before = last.as_ref().map(|last| last.saved_at).unwrap_or_default();
             assert!(state.saved_at >= before, "round {round}");
-            writes += u32::from(state.saved_at > before);
+            met.new_states += u32::from(state.saved_at > before);
             *last = Some(state);
         }
-        let names =
-            fs::read_dir(data.join("state")).unwrap().map(|entry| entry.unwrap().file_name());
-        leftovers += names.filter(|name| name.as_encoded_bytes().starts_with(b".new-")).count();
+        let entries = fs::read_dir(data.join("state")).unwrap().map(Result::unwrap);
+        let cut_off = entries.filter(|entry| {
+            entry.file_name().as_encoded_bytes().starts_with(b".new-")
+                && entry.metadata().unwrap().modified().unwrap() >= started
+        });
+        met.writes_cut_off += cut_off.count();
     }
-    println!(
-        "{KILLS} kills in {:.1?}: {writes} new states of 4 stages, {leftovers} writes cut off",
-        begun.elapsed()
-    );
-    assert!(writes > KILLS / 4, "{writes}");
+    met
+}
+
+/// Windows that change with each reading, and that are written as often as may be.
+fn pipeline_of_medians() -> String {
+    let mut text = "[device]\nname = \"d\"\n[dashboard]\nlisten = \"127.0.0.1:0\"\n\
+                    [plugins]\nsave_interval = \"100ms\"\n"
+        .to_owned();
+    for number in 0..32 {
+        text += &format!(
+            "[[sensor]]\nname = \"s{number}\"\ndriver = \"simulated\"\ninterval = \"100ms\"\n"
+        );
+    }
+    for number in 0..STAGES {
+        text += &format!(
+            "[[stage]]\nname = \"m{number}\"\nplugin = \"filter-median\"\nconfig = {{ window = 99 }}\n"
+        );
+    }
+    text
 }

@@ -40,12 +40,8 @@ impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
         let data_dir = self.data_dir.or_else(state_directory);
-        if data_dir.is_none() {
-            tracing::info!(
-                "No --data-dir: a restart begins delays, windows and alarms of plugins anew, and compiles them."
-            );
-        }
         let at = if self.watch { ReloadAt::HangupOrChange } else { ReloadAt::Hangup };
+        let is_forgetful = data_dir.is_none();
         let options = LiveOptions {
             system: self.system.paths(),
             duration: self.duration,
@@ -55,6 +51,11 @@ impl Run {
             data_dir,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
+            if is_forgetful {
+                tracing::info!(
+                    "No --data-dir: a restart begins delays, windows and alarms of plugins anew."
+                );
+            }
             if let Some(address) = dashboard {
                 tracing::info!("Dashboard: http://{address}/");
             }
