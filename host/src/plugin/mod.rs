@@ -10,6 +10,7 @@ mod code_cache;
 #[cfg(feature = "compiler")]
 mod compile;
 mod compiler;
+mod embed;
 mod engine;
 mod file;
 mod host_state;
@@ -17,12 +18,14 @@ mod instance;
 mod limits;
 mod manifest;
 mod standard;
+mod toolchains;
 
 pub use code::{Bound, CodeKind, Execution};
 pub use code_cache::CodeCache;
 #[cfg(feature = "compiler")]
 pub use compile::compile_as_ordered;
 pub use compiler::{COMPILE_COMMAND, CompileError, CompileOrder, Compiler};
+pub use embed::embed;
 pub use engine::{Engine, EngineSettings, Plugin, compile_into};
 pub use file::{FileError, PluginFile};
 pub use host_state::Kept;
