@@ -57,6 +57,12 @@ fn has_quickjs() -> bool {
     has("JavaScript", &programs, "npm install --prefix target/node componentize-qjs")
 }
 
+/// Takes a minute to compile, so `.ci/run` does not install it.
+fn has_python() -> bool {
+    let programs = ["make", "componentize-py"].map(|program| (Path::new(program), "--version"));
+    has("Python", &programs, "pip install componentize-py")
+}
+
 /// `calibrate-linear` in each language whose toolchain is here, Rust first. Built once, by one process at a time, and only
 /// when its sources are newer; then compiled, so that the chains find the code.
 fn guests() -> &'static [Guest] {
@@ -70,6 +76,7 @@ fn guests() -> &'static [Guest] {
         for (language, name, is_here) in [
             ("C", "calibrate-linear-c", has_clang as fn() -> bool),
             ("JavaScript", "calibrate-linear-js", has_quickjs),
+            ("Python", "calibrate-linear-python", has_python),
         ] {
             if is_here() {
                 let plugin = make(name, &folder.join(format!("{name}.wasm")));
@@ -114,7 +121,12 @@ fn bytes(guest: &Guest) -> Vec<u8> {
 }
 
 fn plugin_file(guest: &Guest) -> PluginFile {
-    PluginFile::check(bytes(guest), &HostLimits::default()).unwrap()
+    PluginFile::check(bytes(guest), &limits()).unwrap()
+}
+
+/// The usual ones, but for the size of a file with Python in it.
+fn limits() -> HostLimits {
+    HostLimits { file_bytes: 32 << 20, ..HostLimits::default() }
 }
 
 /// One engine, whose compiled code stays: unoptimised, compiling the JavaScript interpreter takes half a minute.
@@ -125,7 +137,7 @@ fn engine() -> &'static Engine {
         fs::create_dir_all(&code).unwrap();
         let cache = CodeCache::open(&code).unwrap();
         let settings = EngineSettings { cache: Some(Arc::new(cache)), ..engine_settings() };
-        Engine::start(settings, HostLimits::default()).unwrap()
+        Engine::start(settings, limits()).unwrap()
     })
 }
 
@@ -137,8 +149,8 @@ fn pipeline(guest: &Guest, settings: &str) -> Pipeline {
         .map(|sensor| format!("[[sensor]]\nname = \"s{sensor}\"\ndriver = \"simulated\"\n"))
         .collect();
     let text = format!(
-        "[device]\nname = \"test\"\n{sensors}[[stage]]\nname = \"calibrate\"\nplugin = \"{}\"\n\
-         [stage.limits]\ncall_deadline = \"10s\"\n[stage.config]\n{settings}\n\
+        "[device]\nname = \"test\"\n[plugins]\nfile_mib = 32\n{sensors}[[stage]]\nname = \"calibrate\"\nplugin = \"{}\"\n\
+         [stage.limits]\ncall_deadline = \"10s\"\ninstances = 64\n[stage.config]\n{settings}\n\
          [dashboard]\nlisten = \"127.0.0.1:0\"\n",
         guest.plugin
     );
@@ -319,7 +331,7 @@ fn every_language_traps_alike_and_goes_on() {
 #[test]
 fn every_language_has_the_same_parameters() {
     let rust = plugin_file(&guests()[0]).manifest;
-    for example in ["calibrate-linear-c", "calibrate-linear-js"] {
+    for example in ["calibrate-linear-c", "calibrate-linear-js", "calibrate-linear-python"] {
         // The folder's own, so that it is compared also where its toolchain is not.
         let text =
             fs::read(repository(&format!("plugins/examples/{example}/manifest.json"))).unwrap();
@@ -333,25 +345,40 @@ fn every_language_has_the_same_parameters() {
 }
 
 #[test]
-fn a_plugin_that_was_built_with_wasi_is_told_how_to_do_without() {
+fn a_plugin_that_was_built_for_another_host_is_told_the_flags_that_it_lacks() {
     if !has_quickjs() {
         return;
     }
+    for (flags, expected) in [
+        (
+            &["--sync"][..],
+            &["wasi:cli/exit@", "wasi:io/poll@", "; componentize-qjs made it: build with `"][..],
+        ),
+        (&["--stub-wasi"], &["it was made for asynchronous calls", "`--sync`"]),
+    ] {
+        let error = PluginFile::check(built_with(flags), &HostLimits::default()).unwrap_err();
+        let error = error.to_string();
+        assert!(expected.iter().all(|expected| error.contains(expected)), "{flags:?}: {error}");
+    }
+}
+
+/// The example in JavaScript, built with these flags in place of its own.
+fn built_with(flags: &[&str]) -> Vec<u8> {
     let folder = TempDir::new().unwrap();
-    let file = folder.path().join("wasi.wasm");
+    let file = folder.path().join("plugin.wasm");
     let output = Command::new(componentize_qjs())
         .arg("--wit")
         .arg(repository("wit"))
         .arg("--js")
         .arg(repository("plugins/examples/calibrate-linear-js/plugin.js"))
-        .args(["--world", "calibration", "--sync", "--output"])
+        .args(["--world", "calibration"])
+        .args(flags)
+        .arg("--output")
         .arg(&file)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", printed(&output));
-    let error = PluginFile::read(&file, &HostLimits::default()).unwrap_err().to_string();
-    assert!(error.contains("wasi:cli/exit@") && error.contains("wasi:io/poll@"), "{error}");
-    assert!(error.ends_with("--backend-qjs-stub-wasi`"), "{error}");
+    fs::read(file).unwrap()
 }
 
 /// `weir plugin embed` with a copy of a standard plugin: the folder, and what it was made to say.

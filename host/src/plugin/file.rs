@@ -65,6 +65,12 @@ pub enum FileError {
     /// It is cut off or damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),
+    /// It was made for asynchronous calls.
+    #[error(
+        "it was made for asynchronous calls, which this host does not make ({0}): build it without them, by \
+         componentize-qjs with `--sync`, by jco with `--backend-qjs-disable-async`"
+    )]
+    Async(String),
     /// It wants more than a plugin may have.
     #[error("it imports what no plugin may have: {}; {remedy}", first(imports))]
     ForeignImports {
@@ -172,7 +178,13 @@ impl PluginFile {
 }
 
 fn damaged(error: wasmparser::BinaryReaderError) -> FileError {
-    FileError::Damaged(error.to_string())
+    let text = error.to_string();
+    // The validator says so of whatever it meets first that only asynchronous components have.
+    if text.contains("component model async") {
+        FileError::Async(text)
+    } else {
+        FileError::Damaged(text)
+    }
 }
 
 fn within(what: &'static str, has: usize, most: usize, key: &'static str) -> Result<(), FileError> {
