@@ -15,7 +15,7 @@ use crate::support::{Running, engine, pipeline, repository, weir};
 const DEADLINE_AND_PATIENCE: Duration = Duration::from_millis(100 + 4_900);
 
 /// The plugin of `tests/guests/hostile`, built once, the others beside it.
-fn hostile() -> &'static Path {
+pub fn hostile() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         // …/target/debug/weir: the standard plugins' folder has what this one depends on already.
@@ -39,6 +39,11 @@ fn hostile() -> &'static Path {
         assert!(status.unwrap().success());
         target.join("wasm32-unknown-unknown/plugin/hostile.wasm")
     })
+}
+
+/// Another plugin of `tests/guests`, by its name.
+pub fn guest(name: &str) -> PathBuf {
+    hostile().with_file_name(format!("{name}.wasm"))
 }
 
 /// A chain of three stages whose middle one is hostile and is given sensor `a` alone.

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Message, connect};
 use crate::support::{Live, Running, get, pipeline, weir};
 
 /// Debian's faketime, which lets the wall clock of one process be set while it runs.
-fn faketime() -> Option<&'static str> {
+pub fn faketime() -> Option<&'static str> {
     let libraries = [
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
         "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",

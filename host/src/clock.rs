@@ -13,18 +13,32 @@ use crate::reading::{Timestamp, WallClock};
 const STEP: Duration = Duration::from_millis(100);
 /// Between two looks at the steady clock the wall clock is read; a longer pause between them makes the pair useless.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often such a pair is tried for at once.
+const TRIES: usize = 5;
+
+/// The latest time at which a clock begins, in 2262: beyond it there are times that wrap around elsewhere.
+const LATEST_BEGIN: Timestamp = Timestamp { nanos: i64::MAX as u64 };
 
 /// The wall clock as it stood when the process began, going on without jumps.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     begun: Instant,
-    wall_at_begin: Timestamp,
+    at_begin: Timestamp,
 }
 
 impl Clock {
-    /// Begins to count.
+    /// Begins to count, from the time that the wall clock shows.
     pub fn start() -> Clock {
-        Clock { begun: Instant::now(), wall_at_begin: Timestamp::now() }
+        Clock::start_after(Timestamp::default())
+    }
+
+    /// Begins to count from the time that the wall clock shows, or from the last time that an earlier process saw: a
+    /// Pi that boots in the past does not take its plugins back there. A time that no clock of ours can have shown is
+    /// left out of account.
+    pub fn start_after(last_seen: Timestamp) -> Clock {
+        let wall = Timestamp::now();
+        let at_begin = if last_seen <= LATEST_BEGIN { wall.max(last_seen) } else { wall };
+        Clock { begun: Instant::now(), at_begin }
     }
 
     /// The steady time now.
@@ -34,18 +48,22 @@ impl Clock {
 
     /// The steady time of a moment.
     pub fn at(&self, moment: Instant) -> Timestamp {
-        self.wall_at_begin.plus(moment.saturating_duration_since(self.begun))
+        self.at_begin.plus(moment.saturating_duration_since(self.begun))
     }
 
     /// How the wall clock stands, when it stood like `known` before.
     pub fn look(&self, known: WallClock) -> WallClock {
+        let stepped = |ahead: &i64| ahead.abs_diff(known.ahead_nanos) >= STEP.as_nanos() as u64;
+        let ahead = (0..TRIES).find_map(|_| self.ahead());
+        let ahead_nanos = ahead.filter(stepped).unwrap_or(known.ahead_nanos);
+        WallClock { ahead_nanos, synchronized: is_synchronized() }
+    }
+
+    /// How far the wall clock is ahead, when nothing came between the looks at both.
+    fn ahead(&self) -> Option<i64> {
         let before = Instant::now();
         let wall = Timestamp::now();
-        let is_pair = before.elapsed() < PAUSE;
-        let ahead = ahead(wall, self.at(before));
-        let stepped = ahead.abs_diff(known.ahead_nanos) >= STEP.as_nanos() as u64;
-        let ahead_nanos = if stepped && is_pair { ahead } else { known.ahead_nanos };
-        WallClock { ahead_nanos, synchronized: is_synchronized() }
+        (before.elapsed() < PAUSE).then(|| ahead(wall, self.at(before)))
     }
 }
 
@@ -84,5 +102,32 @@ mod tests {
         assert!(off.abs() < 60_000_000_000, "{off} ns from an hour back");
         // What is known already is no further step.
         assert_eq!(clock.look(stepped).ahead_nanos, stepped.ahead_nanos);
+    }
+
+    #[tokio::test]
+    async fn steady_time_does_not_go_back_behind_what_an_earlier_process_saw() {
+        let year = Duration::from_secs(365 * 86_400);
+        let last_seen = Timestamp::now().plus(year);
+        let clock = Clock::start_after(last_seen);
+        assert!((last_seen..last_seen.plus(STEP * 100)).contains(&clock.now()));
+        // What leaves bears the wall clock's time all the same.
+        let ahead = clock.look(WallClock::default()).ahead_nanos;
+        let off = clock.now().shifted(ahead).nanos.abs_diff(Timestamp::now().nanos);
+        assert!(off < 10_000_000_000, "{off} ns");
+        // One that was seen in the past changes nothing.
+        let clock = Clock::start_after(Timestamp { nanos: 1 });
+        assert_eq!(clock.look(WallClock::default()).ahead_nanos, 0);
+    }
+
+    #[test]
+    fn a_time_at_the_end_of_time_does_not_stop_the_clock() {
+        for nanos in [u64::MAX, u64::MAX - 1, LATEST_BEGIN.nanos + 1] {
+            let clock = Clock::start_after(Timestamp { nanos });
+            assert!(clock.now() < LATEST_BEGIN, "{nanos}");
+        }
+        let clock = Clock::start_after(LATEST_BEGIN);
+        let later = clock.at(Instant::now() + Duration::from_secs(3_600));
+        assert!(later > LATEST_BEGIN);
+        assert!(clock.look(WallClock::default()).ahead_nanos < 0);
     }
 }

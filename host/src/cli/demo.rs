@@ -36,6 +36,9 @@ impl Demo {
             system: SystemPaths::new(Path::new("/"), None),
             duration: self.duration,
             engine: EngineSettings::default(),
+            record: None,
+            reload: None,
+            data_dir: None,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {

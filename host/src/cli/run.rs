@@ -1,5 +1,7 @@
 //! `weir run`: runs a pipeline.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use clap::Args;
 use super::engine::EngineArguments;
 use super::system::System;
 use super::{Failure, block_on, load_pipeline, parse_duration, with_causes};
-use crate::pipeline::{LiveError, LiveOptions, run};
+use crate::pipeline::{LiveError, LiveOptions, ReloadAt, run};
 
 /// Run a pipeline until it is interrupted.
 #[derive(Args)]
@@ -22,15 +24,35 @@ pub(super) struct Run {
     /// Stop after this, for instance 10s.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
+    /// Take over changes of the file, and of its plugins, as soon as they are written. SIGHUP does so once.
+    #[arg(long, conflicts_with = "record")]
+    watch: bool,
+    /// Record what comes from the sensors, so that `weir replay` repeats the run.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// The folder for what must outlive the process: the state of plugins. Default: the first folder of
+    /// $STATE_DIRECTORY, which systemd sets; else nothing is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
+        let data_dir = self.data_dir.or_else(state_directory);
+        if data_dir.is_none() {
+            tracing::info!(
+                "No --data-dir: a restart begins delays, windows and alarms of plugins anew, and compiles them."
+            );
+        }
+        let at = if self.watch { ReloadAt::HangupOrChange } else { ReloadAt::Hangup };
         let options = LiveOptions {
             system: self.system.paths(),
             duration: self.duration,
             engine: self.engine.settings(),
+            record: self.record,
+            reload: Some((self.file.clone(), at)),
+            data_dir,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if let Some(address) = dashboard {
@@ -39,6 +61,13 @@ impl Run {
         }))?;
         ran.map_err(|refused| all_of(&refused))
     }
+}
+
+/// The folder that systemd made for this service, by `StateDirectory=`: the first of a list.
+fn state_directory() -> Option<PathBuf> {
+    let list = std::env::var_os("STATE_DIRECTORY")?;
+    let first = list.as_encoded_bytes().split(|&byte| byte == b':').next()?;
+    (!first.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(first)))
 }
 
 /// A line for each thing that stands in the way.

@@ -12,20 +12,20 @@ pub struct AlarmOutputs {
 }
 
 struct AlarmOutput {
-    stage: usize,
+    stage: String,
     pin: Box<dyn Pin>,
     /// Series and condition of each alarm that is active.
     active: HashSet<(u32, String)>,
 }
 
 impl AlarmOutputs {
-    /// Adds a pin for the alarms of the stage at this position.
-    pub fn add(&mut self, stage: usize, pin: Box<dyn Pin>) {
-        self.outputs.push(AlarmOutput { stage, pin, active: HashSet::new() });
+    /// Adds a pin for the alarms of the stage with this name.
+    pub fn add(&mut self, stage: &str, pin: Box<dyn Pin>) {
+        self.outputs.push(AlarmOutput { stage: stage.to_owned(), pin, active: HashSet::new() });
     }
 
     /// Switches what an alarm of a stage changes.
-    pub fn show(&mut self, stage: usize, alarm: &Alarm) {
+    pub fn show(&mut self, stage: &str, alarm: &Alarm) {
         for output in self.outputs.iter_mut().filter(|output| output.stage == stage) {
             let key = (alarm.series, alarm.condition.clone());
             match alarm.state {
@@ -55,7 +55,7 @@ mod tests {
     fn a_pin_is_on_while_any_of_its_alarms_is_active() {
         let (pin, told) = mpsc::channel();
         let mut outputs = AlarmOutputs::default();
-        outputs.add(1, Box::new(Told(pin)));
+        outputs.add("warm", Box::new(Told(pin)));
         let alarm = |series, condition: &str, state| Alarm {
             series,
             time: Timestamp::default(),
@@ -65,11 +65,11 @@ mod tests {
             value: None,
             limit: None,
         };
-        outputs.show(0, &alarm(0, "above", AlarmState::Active));
-        outputs.show(1, &alarm(0, "above", AlarmState::Active));
-        outputs.show(1, &alarm(1, "missing", AlarmState::Active));
-        outputs.show(1, &alarm(0, "above", AlarmState::Cleared));
-        outputs.show(1, &alarm(1, "missing", AlarmState::Cleared));
+        outputs.show("cold", &alarm(0, "above", AlarmState::Active));
+        outputs.show("warm", &alarm(0, "above", AlarmState::Active));
+        outputs.show("warm", &alarm(1, "missing", AlarmState::Active));
+        outputs.show("warm", &alarm(0, "above", AlarmState::Cleared));
+        outputs.show("warm", &alarm(1, "missing", AlarmState::Cleared));
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [true, true, true, false]);
     }
 }

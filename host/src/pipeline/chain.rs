@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use super::stage::RunningStage;
+use super::state::{SavedState, StateWriter};
 use super::{Driver, Pipeline, Stage};
-use crate::plugin::{CompileError, Engine, Plugin, PluginFile};
+use crate::plugin::{Calls, CompileError, EndedCall, Engine, Plugin, PluginFile};
 use crate::reading::{Alarm, Batch, Input, Quantity, Series, Timestamp};
 use crate::uplink::Scribe;
 use crate::uplink::wire::Body;
 
 /// The stages of a pipeline, each with its plugin. Owned by one thread.
 pub struct Chain {
-    stages: Vec<RunningStage>,
+    pub(super) stages: Vec<RunningStage>,
+    /// Takes what the stages save; `None` when that stays in memory.
+    states: Option<StateWriter>,
+    /// The time of the last input.
+    pub(super) now: Timestamp,
 }
 
 /// What a batch or a tick comes to at the end of the chain.
@@ -21,6 +26,15 @@ pub struct Outcome {
     pub batch: Batch,
     /// Alarms with the position of the stage that raised them.
     pub alarms: Vec<(usize, Alarm)>,
+}
+
+/// What a stage begins with, beside its settings.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// What it goes on from.
+    pub saved: Option<SavedState>,
+    /// Counts its calls; a replay says here which of them end.
+    pub calls: Calls,
 }
 
 /// Why a checked pipeline cannot start.
@@ -71,28 +85,63 @@ impl Chain {
         stages: &[Stage],
         series: &[Series],
     ) -> Result<Chain, Vec<StartError>> {
-        let mut compiled = Compiled { engine, ready: Vec::new() };
+        Chain::start_from(engine, stages, series, Vec::new())
+    }
+
+    /// As [`Chain::start`], each stage from its beginning; a stage for which there is none begins anew.
+    pub fn start_from(
+        engine: &Engine,
+        stages: &[Stage],
+        series: &[Series],
+        beginnings: Vec<Beginning>,
+    ) -> Result<Chain, Vec<StartError>> {
+        let mut beginnings = beginnings.into_iter();
+        let mut compiled = Compiled::new(engine);
         let mut running = Vec::new();
         let mut refused = Vec::new();
         for stage in stages {
-            match compiled.start(stage, series) {
+            let beginning = beginnings.next().unwrap_or_default();
+            match compiled.start(stage, series, beginning) {
                 Ok(stage) => running.push(stage),
                 Err(error) => refused.push(error),
             }
         }
-        if refused.is_empty() { Ok(Chain { stages: running }) } else { Err(refused) }
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        Ok(Chain { stages: running, states: None, now: Timestamp::default() })
+    }
+
+    /// From now on what the stages save is written to the disk.
+    pub(super) fn write_states(&mut self, to: StateWriter) {
+        self.states = Some(to);
     }
 
     /// Passes one input through all stages.
     pub fn pass(&mut self, input: Input) -> Outcome {
-        match input {
+        let outcome = match input {
             Input::Batch(batch) => self.batch(batch),
             Input::Tick(now) => self.tick(now),
-        }
+        };
+        self.write();
+        outcome
+    }
+
+    /// Saves what every stage knows, for the last time.
+    pub fn finish(&mut self) {
+        let now = self.now;
+        self.stages.iter_mut().for_each(|stage| stage.finish(now));
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(states) = &self.states else { return };
+        self.stages.iter_mut().filter_map(RunningStage::unwritten).for_each(|s| states.put(s));
     }
 
     fn batch(&mut self, batch: Batch) -> Outcome {
         let now = latest(&batch);
+        self.now = now.max(self.now);
         let mut outcome = Outcome { batch, alarms: Vec::new() };
         self.from(0, now, &mut outcome);
         outcome
@@ -100,6 +149,7 @@ impl Chain {
 
     /// What a stage gives at a tick goes through the stages after it, as any reading.
     fn tick(&mut self, now: Timestamp) -> Outcome {
+        self.now = now.max(self.now);
         let mut outcome = Outcome::default();
         for position in 0..self.stages.len() {
             let mut raised = Vec::new();
@@ -125,9 +175,21 @@ impl Chain {
         }
     }
 
+    /// The stages' names, in their order.
+    pub(super) fn stage_names(&self) -> Vec<Arc<str>> {
+        self.stages.iter().map(|stage| stage.name.as_str().into()).collect()
+    }
+
     /// How often plugins trapped.
     pub fn traps(&self) -> u64 {
         self.stages.iter().map(|stage| stage.traps).sum()
+    }
+
+    /// The calls that the machine ended since this was asked last, with the positions of their stages.
+    pub fn take_ended(&self) -> Vec<(usize, EndedCall)> {
+        let stages = self.stages.iter().enumerate();
+        let ended = stages.map(|(position, stage)| (position, stage.calls.take_ended()));
+        ended.flat_map(|(stage, calls)| calls.into_iter().map(move |call| (stage, call))).collect()
     }
 
     /// Writes what the plugins counted to the log.
@@ -142,12 +204,16 @@ impl Chain {
 
 /// Each plugin is compiled once, whichever stages use it. One after the other: beside each other they would need the memory of
 /// several compilers.
-struct Compiled<'e> {
+pub(super) struct Compiled<'e> {
     engine: &'e Engine,
     ready: Vec<([u8; 32], Result<Plugin, CompileError>)>,
 }
 
 impl Compiled<'_> {
+    pub(super) fn new(engine: &Engine) -> Compiled<'_> {
+        Compiled { engine, ready: Vec::new() }
+    }
+
     fn plugin(&mut self, file: &PluginFile) -> Result<Plugin, CompileError> {
         if let Some((_, ready)) = self.ready.iter().find(|(sha256, _)| *sha256 == file.sha256) {
             return ready.clone();
@@ -157,14 +223,37 @@ impl Compiled<'_> {
         plugin
     }
 
-    fn start(&mut self, stage: &Stage, series: &[Series]) -> Result<RunningStage, StartError> {
-        let (name, plugin) = (stage.name.clone(), stage.plugin.manifest.name.clone());
-        match self.plugin(&stage.plugin) {
-            Ok(ready) => RunningStage::start(stage, ready, series)
-                .map_err(|why| StartError::Refused { stage: name, plugin, why }),
-            Err(source) => Err(StartError::Compile { stage: name, plugin, source }),
-        }
+    /// A stage's plugin, compiled.
+    pub(super) fn of(&mut self, stage: &Stage) -> Result<Plugin, StartError> {
+        self.plugin(&stage.plugin).map_err(|source| StartError::Compile {
+            stage: stage.name.clone(),
+            plugin: stage.plugin.manifest.name.clone(),
+            source,
+        })
     }
+
+    fn start(
+        &mut self,
+        stage: &Stage,
+        series: &[Series],
+        beginning: Beginning,
+    ) -> Result<RunningStage, StartError> {
+        start_stage(stage, self.of(stage)?, series, beginning)
+    }
+}
+
+/// Starts a stage whose plugin is compiled.
+pub(super) fn start_stage(
+    stage: &Stage,
+    plugin: Plugin,
+    series: &[Series],
+    beginning: Beginning,
+) -> Result<RunningStage, StartError> {
+    RunningStage::start(stage, plugin, series, beginning).map_err(|why| StartError::Refused {
+        stage: stage.name.clone(),
+        plugin: stage.plugin.manifest.name.clone(),
+        why,
+    })
 }
 
 impl Pipeline {

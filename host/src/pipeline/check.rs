@@ -97,12 +97,9 @@ impl<'a> Checker<'_, 'a, '_> {
             self.source
                 .problem(&(0..0), "there is no sensor: add at least one [[sensor]]".to_owned());
         }
-        if let Some(mut keys) = self.table(&mut top, "plugins") {
-            self.host_limits = self.host_limits(&mut keys);
-            keys.finish(self.source);
-        }
+        let save_interval = self.plugins(&mut top);
         let stage_tables = self.tables(&mut top, "stage");
-        let stages = self.stages(&stage_tables, &names);
+        let stages = self.stages(&stage_tables, &names, save_interval);
         let output_tables = self.tables(&mut top, "output");
         let outputs = self.outputs(&output_tables, &stage_tables, &stages);
         let uplink = self.table(&mut top, "uplink").map(|keys| self.uplink(keys));

@@ -1,36 +1,39 @@
 //! A pipeline on real time: sensors → chain thread → spools → uplinks, and outputs and a hub beside it.
 
+mod kept;
+mod prepared;
 mod refusals;
 mod signals;
 mod ways_out;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use refusals::LiveError;
 pub use signals::Signals;
 
-use self::refusals::Refusals;
-use self::ways_out::{open_outputs, read_uplink_token, uplinks};
+use self::prepared::Prepared;
+use self::ways_out::uplinks;
 use super::Pipeline;
-use super::chain::Chain;
 use super::health::Health;
-use super::sink::{Passed, Sink, spawn_chain};
-use super::sources::Sources;
+use super::record::{Header, Recorder};
+use super::reload::{Reload, ReloadAt, refuse};
+use super::sink::{Passed, Sink, ended_lines, spawn_chain};
 use super::ticks::tick;
-use crate::clock::Clock;
+use crate::data_dir::DataDir;
 use crate::hub;
-use crate::output::{AlarmOutputs, Pin, show_status};
-use crate::plugin::{Engine, EngineSettings};
-use crate::reading::{Series, WallClock};
-use crate::sensor::w1::scan;
+use crate::output::show_status;
+use crate::plugin::EngineSettings;
+use crate::reading::WallClock;
 use crate::sensor::{Sampled, Sampling, SystemPaths};
 use crate::spool::Spool;
 use crate::stop::{self, Stopper};
@@ -43,6 +46,9 @@ const CHAIN_DEADLINE: Duration = Duration::from_millis(400);
 /// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
 const STOP_DEADLINE: Duration = Duration::from_millis(1_700);
 
+/// A recording's last lines are written within this after everything else.
+const RECORDING_DEADLINE: Duration = Duration::from_millis(200);
+
 /// What `weir run` can be told beside the file.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
@@ -52,6 +58,12 @@ pub struct LiveOptions {
     pub duration: Option<Duration>,
     /// How plugins are compiled and run.
     pub engine: EngineSettings,
+    /// Where the run is recorded.
+    pub record: Option<PathBuf>,
+    /// The pipeline's file, which can change, and when that is looked at.
+    pub reload: Option<(PathBuf, ReloadAt)>,
+    /// The folder for what must outlive the process; without it that stays in memory.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
@@ -75,69 +87,6 @@ pub async fn run(
     why.map(|_| ()).map_err(|error| vec![error])
 }
 
-/// All that a run needs, checked and taken hold of. Nothing of it goes on by itself yet.
-struct Prepared {
-    pipeline: Pipeline,
-    clock: Clock,
-    series: Arc<[Series]>,
-    sources: Sources,
-    chain: Chain,
-    outputs: AlarmOutputs,
-    status_pins: Vec<Box<dyn Pin>>,
-    token: Option<String>,
-    dashboard: Option<TcpListener>,
-}
-
-impl Prepared {
-    /// All that can be refused is refused before anything starts, and all of it is told together.
-    async fn new(
-        mut pipeline: Pipeline,
-        options: &LiveOptions,
-    ) -> Result<Prepared, Vec<LiveError>> {
-        let clock = Clock::start();
-        let mut refused = Refusals::default();
-        let taken_in = refused.of(take_in_all(&mut pipeline, &options.system));
-        let sources = refused.of(Sources::open(&pipeline, &options.system));
-        let series = sources
-            .as_ref()
-            .map_or_else(|| pipeline.series().into(), |sources| sources.series(&pipeline));
-        let chain = match Engine::start(options.engine.clone(), pipeline.host_limits) {
-            Ok(engine) => refused.of_all(Chain::start(&engine, &pipeline.stages, &series)),
-            Err(error) => refused.of(Err(LiveError::Engine(error))),
-        };
-        let outputs = refused.of_all(open_outputs(&pipeline));
-        let token = refused.of(read_uplink_token(&pipeline));
-        let dashboard = match pipeline.dashboard {
-            Some(address) => {
-                refused.of(hub::bind(address).await.map_err(LiveError::Dashboard)).map(Some)
-            }
-            None => Some(None),
-        };
-        let (
-            Some(()),
-            Some(sources),
-            Some(chain),
-            Some((outputs, status_pins)),
-            Some(token),
-            Some(dashboard),
-        ) = (taken_in, sources, chain, outputs, token, dashboard)
-        else {
-            return Err(refused.errors);
-        };
-        Ok(Prepared {
-            pipeline,
-            clock,
-            series,
-            sources,
-            chain,
-            outputs,
-            status_pins,
-            token,
-            dashboard,
-        })
-    }
-}
-
 /// A pipeline at work.
 struct Running {
     // Three stops, one after the other, so that nothing in flight is lost.
@@ -151,6 +100,11 @@ struct Running {
     _hub_task: JoinSet<()>,
     chain_end: oneshot::Receiver<()>,
     has_chain_ended: bool,
+    recording: Option<Recording>,
+    /// Hears when the last states are written.
+    states_end: Option<oneshot::Receiver<()>>,
+    /// Locked until all is over.
+    _data_dir: Option<DataDir>,
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
     spools: Vec<Arc<dyn Spool>>,
@@ -158,8 +112,19 @@ struct Running {
 
 impl Running {
     fn start(prepared: Prepared, begun: Instant) -> io::Result<Running> {
-        let Prepared { pipeline, clock, series, dashboard, .. } = prepared;
-        let uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
+        let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
+        let mut uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
+        let wall_clock = clock.look(WallClock::default());
+        let recording = match (prepared.record, uplinks.first_mut()) {
+            (Some(file), Some(first)) => {
+                let header = Header::new(&pipeline.device, wall_clock, &series, &pipeline.stages);
+                let states = kept.states_of(&pipeline.stages);
+                let recording = record(file, &header, &states, &mut first.spool)?;
+                recording.recorder.append_taken(&ended_lines(&chain), Vec::new());
+                Some(recording)
+            }
+            _ => None,
+        };
         let (stop_sensors, sensors_stopped) = stop::channel();
         let (stop_uplinks, uplinks_stopped) = stop::channel();
         let (stop_hub, hub_stopped) = stop::channel();
@@ -183,19 +148,22 @@ impl Running {
 
         let counts = Arc::new(Sampled::default());
         let (observed, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
-        let wall_clock = clock.look(WallClock::default());
+        let recorder = recording.as_ref().map(|recording| recording.recorder.clone());
         let sink = Sink {
-            stages: pipeline.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
+            stages: chain.stage_names(),
             scribe: Scribe { series: series.clone(), wall_clock },
-            spools: spools.clone(),
+            spools: spools.iter().skip(recorder.iter().len()).cloned().collect(),
+            recorder,
             outputs: prepared.outputs,
         };
         let passed = Arc::new(Passed::default());
-        let chain_end = spawn_chain(prepared.chain, chain_inputs, sink, passed.clone())?;
+        let (states_end, data_dir) = kept.write_states_of(&mut chain)?;
+        let (swaps, swapped) = mpsc::channel(1);
+        let chain_end = spawn_chain(chain, chain_inputs, swapped, sink, passed.clone())?;
         let mut sensor_tasks = JoinSet::new();
         let to = Sampling { clock, out: observed, counts: counts.clone(), stop: sensors_stopped };
         prepared.sources.spawn(&mut sensor_tasks, &to);
-        sensor_tasks.spawn(tick(to, wall_clock));
+        sensor_tasks.spawn(tick(to.clone(), wall_clock));
         let health = Health {
             begun,
             counts: counts.clone(),
@@ -209,6 +177,17 @@ impl Running {
             stages = pipeline.stages.len(),
             "Running."
         );
+        if let Some((file, at)) = prepared.reload {
+            let hangups = signal(SignalKind::hangup())?;
+            let (engine, found, series) = (prepared.engine, prepared.found, series.clone());
+            let running = Arc::new(pipeline.without_code());
+            let reload = Reload { file, engine, series, found, running, swaps };
+            if recording.is_some() {
+                sensor_tasks.spawn(refuse(hangups, to.stop));
+            } else {
+                sensor_tasks.spawn(reload.run(at, hangups, to.stop));
+            }
+        }
         Ok(Running {
             stop_sensors,
             stop_uplinks,
@@ -219,6 +198,9 @@ impl Running {
             _hub_task: hub_task,
             chain_end,
             has_chain_ended: false,
+            recording,
+            states_end,
+            _data_dir: data_dir,
             counts,
             passed,
             spools,
@@ -259,12 +241,45 @@ impl Running {
             all(&mut self.uplink_tasks).await;
             all(&mut self.status_tasks).await;
         };
+        let states_end = self.states_end.take();
+        let written = async {
+            if let Some(end) = states_end {
+                // A disk that hangs is left behind.
+                drop(end.await);
+            }
+        };
+        let rest = async { tokio::join!(rest, written) };
         if tokio::time::timeout_at(deadline, rest).await.is_err() {
             tracing::warn!("Not everything ended within {STOP_DEADLINE:?}.");
+        }
+        if let Some(Recording { recorder, end }) = self.recording {
+            recorder.close();
+            if tokio::time::timeout(RECORDING_DEADLINE, end).await.is_err() {
+                tracing::error!("The recording lacks its end: the disk took too long.");
+            }
         }
         self.stop_hub.stop();
         report(&self.counts, &self.passed, &self.spools);
     }
+}
+
+/// A run that is being recorded.
+struct Recording {
+    recorder: Arc<Recorder>,
+    /// Told when everything is written.
+    end: oneshot::Receiver<()>,
+}
+
+/// Begins the recording, through which all messages of the first uplink go from now on.
+fn record(
+    file: File,
+    header: &Header,
+    states: &[Option<Vec<u8>>],
+    spool: &mut Arc<dyn Spool>,
+) -> io::Result<Recording> {
+    let (recorder, end) = Recorder::start(file, header, states, spool.clone())?;
+    *spool = recorder.clone();
+    Ok(Recording { recorder, end })
 }
 
 /// Waits for all tasks; one that panicked is told of.
@@ -301,17 +316,4 @@ fn report(counts: &Sampled, passed: &Passed, spools: &[Arc<dyn Spool>]) {
         missed_cycles,
         "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered."
     );
-}
-
-/// With `id = "all"` a pipeline without any thermometer would watch nothing and say nothing.
-fn take_in_all(pipeline: &mut Pipeline, system: &SystemPaths) -> Result<(), LiveError> {
-    if pipeline.all.is_none() {
-        return Ok(());
-    }
-    let found = scan(&system.w1).unwrap_or_default();
-    pipeline.take_in(found.into_keys());
-    if pipeline.sensors.is_empty() {
-        return Err(LiveError::NoThermometer { folder: system.w1.clone() });
-    }
-    Ok(())
 }

@@ -1,16 +1,21 @@
 //! From a TOML file to a checked [`Pipeline`], and from that to a running chain.
 
+mod breaker;
 mod chain;
 mod check;
 mod health;
 mod keys;
 mod live;
 mod problems;
+mod record;
+mod reload;
 mod replay;
 mod settings;
 mod sink;
 mod sources;
 mod stage;
+mod state;
+mod swap;
 mod ticks;
 
 use std::net::SocketAddr;
@@ -18,11 +23,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use chain::{Chain, Outcome, StartError};
+pub use breaker::TrapLimit;
+pub use chain::{Beginning, Chain, Outcome, StartError};
 pub use check::{check, load};
 pub use live::{LiveError, LiveOptions, Signals, run};
 pub use problems::{Problem, Problems};
-pub use replay::{Naming, ReplayError, replay};
+pub use record::BadRecording;
+pub use reload::ReloadAt;
+pub use replay::{Naming, ReplayError, ReplayedRun, replay, replay_run};
+pub use state::{SavedAlarm, SavedState, SavedStateError, SavedStates};
 
 use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
@@ -51,7 +60,7 @@ pub struct Pipeline {
 }
 
 /// One sensor.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Sensor {
     /// Its name.
     pub name: Arc<str>,
@@ -60,7 +69,7 @@ pub struct Sensor {
 }
 
 /// What reads a sensor.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Driver {
     /// The kernel's.
     Ds18b20 {
@@ -110,7 +119,7 @@ pub struct AllThermometers {
 }
 
 /// One step.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     /// Its name, which is also the name of the alarms that it raises.
     pub name: String,
@@ -122,10 +131,21 @@ pub struct Stage {
     pub is_for_all: bool,
     /// What happens when the plugin traps.
     pub on_trap: OnTrap,
+    /// After how many traps it rests, with [`OnTrap::Restart`].
+    pub trap_limit: TrapLimit,
+    /// How often its state is written to the disk, in the time of the readings.
+    pub save_interval: Duration,
     /// What the plugin may use.
     pub limits: Limits,
     /// A JSON object, checked against the plugin's manifest.
     pub settings: String,
+}
+
+impl Stage {
+    /// The same without the bytes of its plugin.
+    fn without_code(&self) -> Stage {
+        Stage { plugin: Arc::new(self.plugin.without_code()), ..self.clone() }
+    }
 }
 
 /// What happens to a stage whose plugin trapped.
@@ -162,6 +182,30 @@ pub enum Shows {
 }
 
 impl Pipeline {
+    /// The tables in which another pipeline differs that cannot change while this one runs.
+    fn differences(&self, other: &Pipeline) -> Vec<&'static str> {
+        let mut tables = Vec::new();
+        for (table, is_same) in [
+            ("[device]", self.device == other.device),
+            ("[[sensor]]", self.sensors == other.sensors && self.all == other.all),
+            ("[plugins]", self.host_limits == other.host_limits),
+            ("[[output]]", self.outputs == other.outputs),
+            ("[uplink]", self.uplink == other.uplink),
+            ("[dashboard]", self.dashboard == other.dashboard),
+        ] {
+            if !is_same {
+                tables.push(table);
+            }
+        }
+        tables
+    }
+
+    /// The same without the bytes of its plugins, which nobody needs once they are compiled.
+    fn without_code(mut self) -> Pipeline {
+        self.stages = self.stages.iter().map(Stage::without_code).collect();
+        self
+    }
+
     /// Takes in every thermometer that is there and not named in the file, if the file says so.
     pub fn take_in(&mut self, found: impl IntoIterator<Item = RomId>) {
         let Some(AllThermometers { interval, settings }) = self.all else { return };
@@ -192,7 +236,7 @@ impl Pipeline {
 const MOST_SENSORS: usize = 256;
 
 /// The way out.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Uplink {
     /// Where to.
     pub endpoint: Endpoint,

@@ -1,18 +1,25 @@
 //! A recording through a pipeline's stages, offline: the wire's lines, the same bytes every time.
 
-use std::collections::BTreeMap;
+mod cast;
+mod differences;
+mod run;
+
 use std::error::Error as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use run::{ReplayedRun, replay_run};
+
+use self::cast::{Cast, cast};
 use super::chain::{Chain, StartError};
-use super::{Pipeline, Sensor, Stage};
+use super::record::BadRecording;
+use super::{Pipeline, Stage};
 use crate::plugin::{Bound, CompileError, Engine, EngineSettings};
 use crate::reading::{Batch, Input, Quantity, Series, Timestamp};
 use crate::sensor::recording::{Recording, Row};
 use crate::uplink::Scribe;
-use crate::uplink::wire::Message;
+use crate::uplink::wire::{Body, Message};
 
 /// How often plugins are told the time between two rows.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,6 +67,9 @@ pub enum ReplayError {
     /// Stages did not start.
     #[error("{}", lines(.0))]
     Start(Vec<StartError>),
+    /// A recorded run cannot be read.
+    #[error(transparent)]
+    Recording(#[from] BadRecording),
     /// The lines cannot be written.
     #[error("cannot write the lines")]
     Write(#[source] io::Error),
@@ -88,27 +98,17 @@ pub fn replay(
     engine: EngineSettings,
     out: &mut impl Write,
 ) -> Result<u64, ReplayError> {
-    let Cast { series, number_of_name, number_of_sensor } = cast(pipeline, recording, naming)?;
-    let stages: Vec<Stage> = pipeline
-        .stages
-        .iter()
-        .filter_map(|stage| for_recording(stage, &number_of_sensor, series.len()))
-        .collect();
-    let engine =
-        Engine::start(EngineSettings { bound: Bound::Fuel, ..engine }, pipeline.host_limits)
-            .map_err(ReplayError::Engine)?;
+    let cast = cast(pipeline, &recording.names, naming)?;
+    let series = csv_series(pipeline, recording, &cast);
+    let number_of_name = cast.number_of_name();
+    let stages = cast.stages(pipeline);
+    let engine = start(engine, pipeline)?;
     let mut chain = Chain::start(&engine, &stages, &series).map_err(ReplayError::Start)?;
-    let stage_names: Vec<Arc<str>> =
-        stages.iter().map(|stage| stage.name.as_str().into()).collect();
-    let scribe = Scribe::offline(series.as_slice().into());
-    let mut seq = 0;
-    let mut write = |outcome: super::Outcome| -> Result<(), ReplayError> {
-        for body in outcome.to_bodies(&stage_names, &scribe) {
-            seq += 1;
-            let json = Message { seq: Some(seq), body }.to_json();
-            writeln!(out, "{json}").map_err(ReplayError::Write)?;
-        }
-        Ok(())
+    let stage_names = names(&stages);
+    let scribe = Scribe::offline(series.into());
+    let mut lines = Lines { out, seq: 0 };
+    let mut write = |outcome: super::Outcome| {
+        outcome.to_bodies(&stage_names, &scribe).into_iter().try_for_each(|body| lines.write(body))
     };
     // The time that the plugins were told last: it goes on from tick to tick, whatever the rows' distance.
     let mut told: Option<Timestamp> = None;
@@ -120,8 +120,55 @@ pub fn replay(
         }
         write(chain.pass(Input::Batch(batch(cycle, &number_of_name))))?;
     }
-    out.flush().map_err(ReplayError::Write)?;
-    Ok(seq)
+    lines.end()
+}
+
+/// An engine whose plugins' calls end by fuel: a loaded machine must not change the result.
+fn start(engine: EngineSettings, pipeline: &Pipeline) -> Result<Engine, ReplayError> {
+    let settings = EngineSettings { bound: Bound::Fuel, ..engine };
+    Engine::start(settings, pipeline.host_limits).map_err(ReplayError::Engine)
+}
+
+/// Series of the pipeline's sensors, and of adopted ones: a CSV file says nothing of them.
+fn csv_series(pipeline: &Pipeline, recording: &Recording, cast: &Cast) -> Vec<Series> {
+    let known = pipeline.series();
+    let series = cast.players.iter().map(|player| {
+        player.sensor.and_then(|sensor| known.get(sensor).cloned()).unwrap_or_else(|| {
+            let name = recording.names.get(player.name).map_or("", String::as_str);
+            Series {
+                sensor: name.into(),
+                id: None,
+                quantity: Quantity::Temperature,
+                interval: None,
+            }
+        })
+    });
+    series.collect()
+}
+
+fn names(stages: &[Stage]) -> Vec<Arc<str>> {
+    stages.iter().map(|stage| stage.name.as_str().into()).collect()
+}
+
+/// The numbered lines.
+struct Lines<'o, W> {
+    out: &'o mut W,
+    /// The number given last.
+    seq: u64,
+}
+
+impl<W: Write> Lines<'_, W> {
+    fn write(&mut self, body: Body) -> Result<(), ReplayError> {
+        self.seq += 1;
+        let json = Message { seq: Some(self.seq), body }.to_json();
+        writeln!(self.out, "{json}").map_err(ReplayError::Write)
+    }
+
+    /// Gives the number of lines.
+    fn end(self) -> Result<u64, ReplayError> {
+        self.out.flush().map_err(ReplayError::Write)?;
+        Ok(self.seq)
+    }
 }
 
 /// The moments from one tick to a row at which plugins are told the time.
@@ -138,112 +185,4 @@ fn batch(cycle: &[Row], number_of_name: &[u32]) -> Batch {
         batch.put(series, row.time, row.measurement);
     }
     batch
-}
-
-/// Who plays: the series of this replay, and who they are in the recording and in the pipeline.
-struct Cast {
-    series: Vec<Series>,
-    /// By the recording's number of a name.
-    number_of_name: Vec<u32>,
-    /// By the pipeline's number of a sensor; adopted sensors have none.
-    number_of_sensor: BTreeMap<usize, usize>,
-}
-
-fn cast(pipeline: &Pipeline, recording: &Recording, naming: &Naming) -> Result<Cast, ReplayError> {
-    let position =
-        |name: &str| pipeline.sensors.iter().position(|sensor: &Sensor| &*sensor.name == name);
-    for (name, sensor) in &naming.map {
-        let wrong =
-            |why: String| ReplayError::Map { name: name.clone(), sensor: sensor.clone(), why };
-        if !recording.names.contains(name) {
-            return Err(wrong(format!(
-                "the recording has no sensor `{name}` (it has {})",
-                quoted(&recording.names)
-            )));
-        }
-        if position(sensor).is_none() {
-            return Err(wrong(format!(
-                "the pipeline has no sensor `{sensor}` (it has {})",
-                quoted(&known(pipeline))
-            )));
-        }
-    }
-    for (position, (name, sensor)) in naming.map.iter().enumerate() {
-        if naming.map.iter().skip(position + 1).any(|(other, _)| other == name) {
-            let why = "the name is mapped more than once".to_owned();
-            return Err(ReplayError::Map { name: name.clone(), sensor: sensor.clone(), why });
-        }
-    }
-    // In the pipeline's order, then the adopted ones in the recording's: the order must not depend on anything else.
-    let mut sensor_of_name = Vec::new();
-    let mut unknown = Vec::new();
-    for name in &recording.names {
-        let mapped =
-            naming.map.iter().find(|(from, _)| from == name).map_or(name, |(_, sensor)| sensor);
-        let sensor = position(mapped);
-        if sensor.is_some() && sensor_of_name.contains(&sensor) {
-            let why = "another name of the recording is this sensor already".to_owned();
-            return Err(ReplayError::Map { name: name.clone(), sensor: mapped.clone(), why });
-        }
-        if sensor.is_none() && !naming.adopt {
-            unknown.push(name.clone());
-        }
-        sensor_of_name.push(sensor);
-    }
-    if !unknown.is_empty() {
-        return Err(ReplayError::Unknown { unknown, known: known(pipeline) });
-    }
-    let all = pipeline.series();
-    let mut present: Vec<usize> = sensor_of_name.iter().copied().flatten().collect();
-    present.sort_unstable();
-    let number_of_sensor: BTreeMap<usize, usize> = present.iter().copied().zip(0..).collect();
-    let mut series: Vec<Series> =
-        present.iter().filter_map(|&sensor| all.get(sensor).cloned()).collect();
-    let mut number_of_name = Vec::new();
-    for (name, sensor) in recording.names.iter().zip(&sensor_of_name) {
-        let number = match sensor.and_then(|sensor| number_of_sensor.get(&sensor)) {
-            Some(&number) => number,
-            None => {
-                series.push(Series {
-                    sensor: name.as_str().into(),
-                    id: None,
-                    quantity: Quantity::Temperature,
-                    interval: None,
-                });
-                series.len() - 1
-            }
-        };
-        number_of_name.push(u32::try_from(number).unwrap_or(u32::MAX));
-    }
-    Ok(Cast { series, number_of_name, number_of_sensor })
-}
-
-fn known(pipeline: &Pipeline) -> Vec<String> {
-    pipeline.sensors.iter().map(|sensor| sensor.name.to_string()).collect()
-}
-
-/// A stage as this replay needs it; `None` when none of its sensors plays. A stage for which the file names no sensors is for
-/// adopted ones too.
-fn for_recording(
-    stage: &Stage,
-    number_of_sensor: &BTreeMap<usize, usize>,
-    series: usize,
-) -> Option<Stage> {
-    let mut sensors: Vec<usize> =
-        stage.sensors.iter().filter_map(|sensor| number_of_sensor.get(sensor).copied()).collect();
-    if stage.is_for_all {
-        sensors.extend(number_of_sensor.len()..series);
-    }
-    if sensors.is_empty() {
-        return None;
-    }
-    Some(Stage {
-        name: stage.name.clone(),
-        plugin: stage.plugin.clone(),
-        sensors,
-        is_for_all: stage.is_for_all,
-        on_trap: stage.on_trap,
-        limits: stage.limits,
-        settings: stage.settings.clone(),
-    })
 }

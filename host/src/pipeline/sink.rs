@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Chain, Outcome};
+use super::record::{Recorder, ended_line, observed_line};
+use super::reload::Swap;
 use crate::output::AlarmOutputs;
 use crate::reading::{Input, Observed};
 use crate::spool::Spool;
@@ -43,20 +45,45 @@ impl Passed {
 pub(super) struct Sink {
     pub(super) stages: Vec<Arc<str>>,
     pub(super) scribe: Scribe,
+    /// Takes the messages of the first uplink when the run is recorded.
+    pub(super) recorder: Option<Arc<Recorder>>,
+    /// Those of the other uplinks.
     pub(super) spools: Vec<Arc<dyn Spool>>,
     pub(super) outputs: AlarmOutputs,
 }
 
 impl Sink {
-    fn take(&mut self, outcome: &Outcome) -> u64 {
+    fn take(&mut self, taken: &[String], outcome: &Outcome) -> u64 {
         for (stage, alarm) in &outcome.alarms {
-            self.outputs.show(*stage, alarm);
+            if let Some(stage) = self.stages.get(*stage) {
+                self.outputs.show(stage, alarm);
+            }
         }
-        self.send(outcome.to_bodies(&self.stages, &self.scribe))
+        self.send(taken, outcome.to_bodies(&self.stages, &self.scribe))
     }
 
-    fn send(&self, bodies: Vec<Body>) -> u64 {
+    /// Between two batches: a tick comes each second.
+    fn swap(&mut self, chain: &mut Chain, swap: Swap, passed: &Passed) {
+        let swapped = chain.swap(swap.stages).map(|outcome| {
+            // Of the stages as they were.
+            let messages = self.take(&[], &outcome);
+            passed.messages.fetch_add(messages, Ordering::Relaxed);
+            self.stages = chain.stage_names();
+        });
+        // Whoever asked may be gone by now.
+        let _told = swap.taken.send(swapped);
+    }
+
+    /// The lines of what the chain takes now, where they are recorded.
+    fn taken(&self, observed: &Observed) -> Vec<String> {
+        self.recorder.iter().map(|_| observed_line(observed)).collect()
+    }
+
+    fn send(&self, taken: &[String], bodies: Vec<Body>) -> u64 {
         let count = bodies.len() as u64;
+        if let Some(recorder) = &self.recorder {
+            recorder.append_taken(taken, bodies.clone());
+        }
         for spool in &self.spools {
             spool.append(bodies.clone());
         }
@@ -64,10 +91,16 @@ impl Sink {
     }
 }
 
+/// The lines of calls that the machine ended.
+pub(super) fn ended_lines(chain: &Chain) -> Vec<String> {
+    chain.take_ended().into_iter().map(|(stage, call)| ended_line(stage, call)).collect()
+}
+
 /// Runs the chain on a thread of its own until all senders are gone and the queue is empty.
 pub(super) fn spawn_chain(
     mut chain: Chain,
     mut observed: mpsc::Receiver<Observed>,
+    mut swaps: mpsc::Receiver<Swap>,
     mut sink: Sink,
     passed: Arc<Passed>,
 ) -> io::Result<oneshot::Receiver<()>> {
@@ -78,16 +111,20 @@ pub(super) fn spawn_chain(
             if passed.abandoned.load(Ordering::Relaxed) {
                 break;
             }
+            if let Ok(swap) = swaps.try_recv() {
+                sink.swap(&mut chain, swap, &passed);
+            }
+            let mut taken = sink.taken(&observed);
             let input = match observed {
                 Observed::Input(input) => input,
                 Observed::Sighting(sighting) => {
-                    let messages = sink.send(vec![sink.scribe.sighting(&sighting)]);
+                    let messages = sink.send(&taken, vec![sink.scribe.sighting(&sighting)]);
                     passed.messages.fetch_add(messages, Ordering::Relaxed);
                     continue;
                 }
                 Observed::WallClock(clock, now) => {
                     let body = sink.scribe.wall_clock(clock, now);
-                    let messages = sink.send(vec![body]);
+                    let messages = sink.send(&taken, vec![body]);
                     passed.messages.fetch_add(messages, Ordering::Relaxed);
                     continue;
                 }
@@ -95,13 +132,17 @@ pub(super) fn spawn_chain(
             let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
             let outcome = chain.pass(input);
             let kept_back = measured.saturating_sub(outcome.batch.len() as u64);
-            let messages = sink.take(&outcome);
+            taken.splice(0..0, ended_lines(&chain));
+            let messages = sink.take(&taken, &outcome);
             passed.kept_back.fetch_add(kept_back, Ordering::Relaxed);
             passed.messages.fetch_add(messages, Ordering::Relaxed);
             passed.traps.store(chain.traps(), Ordering::Relaxed);
             passed.measurements.fetch_add(measured, Ordering::Relaxed);
         }
+        chain.finish();
         chain.log_counters();
+        // With it the last one goes that gives states to be written.
+        drop(chain);
         // Nobody waits any more when the stop took too long.
         let _late = ended.send(());
     })?;

@@ -40,6 +40,15 @@ pub struct PluginFile {
     pub(super) bytes: Cow<'static, [u8]>,
     /// The SHA-256 of the bytes.
     pub sha256: [u8; 32],
+    /// Where it was read; `None` for a standard plugin.
+    pub path: Option<PathBuf>,
+}
+
+/// Files are the same when their bytes are.
+impl PartialEq for PluginFile {
+    fn eq(&self, other: &PluginFile) -> bool {
+        self.sha256 == other.sha256
+    }
 }
 
 /// Why a file cannot be a plugin.
@@ -142,7 +151,14 @@ impl PluginFile {
             )?;
         }
         let bytes = file::read(path, limits.file_bytes as u64).map_err(failed)?;
-        PluginFile::check(bytes, limits)
+        let file = PluginFile::check(bytes, limits)?;
+        Ok(PluginFile { path: Some(path.to_path_buf()), ..file })
+    }
+
+    /// The same without its bytes: it can be compared with others, but not compiled.
+    pub(crate) fn without_code(&self) -> PluginFile {
+        let (manifest, path) = (self.manifest.clone(), self.path.clone());
+        PluginFile { manifest, bytes: Cow::Borrowed(&[]), sha256: self.sha256, path }
     }
 
     /// Checks the bytes of a core module or a component.
@@ -173,7 +189,7 @@ impl PluginFile {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
-        Ok(PluginFile { manifest, bytes, sha256 })
+        Ok(PluginFile { manifest, bytes, sha256, path: None })
     }
 }
 

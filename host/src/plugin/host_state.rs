@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bindings::filter::weir::plugin::{host, types};
-use super::{Limits, limits};
+use super::{Calls, Limits, limits};
 use crate::file::printable;
 
 /// What the host keeps for one instance.
@@ -33,6 +33,8 @@ pub struct Kept {
     pub counters: BTreeMap<String, u64>,
     /// How many lines it has logged in this minute.
     pub(super) log_lines: u32,
+    /// How many calls it had.
+    pub calls: Calls,
 }
 
 impl HostState {

@@ -42,7 +42,7 @@ pub struct Trap {
 /// Calls an export of whichever world the plugin has.
 macro_rules! call {
     ($instance:ident, $function:ident, $($argument:expr),*) => {{
-        $instance.begin_call(0);
+        $instance.begin_call(0)?;
         let result = match &$instance.exports {
             Exports::Filter(plugin) => plugin.$function(&mut $instance.store, $($argument),*),
             Exports::Calibration(plugin) => plugin.$function(&mut $instance.store, $($argument),*),
@@ -64,6 +64,7 @@ impl Instance {
         store.limiter(|state| state);
         store.set_max_component_handles(limits.handles);
         bound_call(&mut store, plugin.bound);
+        store.data().kept.calls.begin().map_err(ended_before)?;
         let exports = match &plugin.world {
             World::Filter(pre) => pre.instantiate(&mut store).map(Exports::Filter),
             World::Calibration(pre) => pre.instantiate(&mut store).map(Exports::Calibration),
@@ -130,7 +131,7 @@ impl Instance {
 
     fn apply_columns(&mut self, columns: &types::Readings) -> Result<Applied, Trap> {
         let (given, series) = (columns.series.len(), self.series);
-        self.begin_call(given);
+        self.begin_call(given)?;
         let limits = *self.limits();
         let applied = match &self.exports {
             Exports::Filter(plugin) => plugin
@@ -149,7 +150,7 @@ impl Instance {
     /// Tells the plugin what time it is.
     pub fn tick(&mut self, now: Timestamp) -> Result<Applied, Trap> {
         let series = self.series;
-        self.begin_call(0);
+        self.begin_call(0)?;
         let limits = *self.limits();
         let ticked = match &self.exports {
             Exports::Filter(plugin) => plugin
@@ -166,11 +167,12 @@ impl Instance {
     }
 
     /// Each call has its own deadline, its own room for what it hands over, and its own reason to fail.
-    fn begin_call(&mut self, readings: usize) {
+    fn begin_call(&mut self, readings: usize) -> Result<(), Trap> {
         bound_call(&mut self.store, self.bound);
         let call_bytes = self.limits().call_bytes;
         self.store.set_hostcall_fuel(call_bytes.max(readings * BYTES_A_READING * 2));
         self.store.data_mut().refused = None;
+        self.store.data().kept.calls.begin().map_err(ended_before)
     }
 
     fn limits(&self) -> &Limits {
@@ -234,6 +236,11 @@ fn broken(what: String) -> Trap {
     Trap { reason: FaultReason::PluginTrap, text: format!("the plugin broke the contract: {what}") }
 }
 
+/// A replay ends the call that was ended in the run that it repeats.
+fn ended_before(reason: FaultReason) -> Trap {
+    Trap { reason, text: "the call was ended here in the run that was recorded".to_owned() }
+}
+
 fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
     use wasmtime::Trap as Cause;
     let cause = error.downcast_ref::<Cause>();
@@ -274,6 +281,10 @@ fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
         ),
         _ => (FaultReason::PluginTrap, counted(&format!("{error:#}"), limits)),
     };
+    // How long a call takes, and how much stack its frames need, depends on the machine. The rest repeats by itself.
+    if let Some(Cause::Interrupt | Cause::StackOverflow) = cause {
+        state.kept.calls.ended(reason);
+    }
     // A backtrace has the plugin's own names in it.
     let text = if why.is_empty() { format!("{error:?}") } else { format!("{why}: {error:?}") };
     let lines: Vec<String> = text.lines().map(printable).collect();

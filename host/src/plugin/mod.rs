@@ -4,6 +4,7 @@
 //! [`Plugin`], and each stage starts an [`Instance`] of that.
 
 mod bindings;
+mod calls;
 mod check;
 mod code;
 mod code_cache;
@@ -20,6 +21,7 @@ mod manifest;
 mod standard;
 mod toolchains;
 
+pub use calls::{Calls, EndedCall};
 pub use code::{Bound, CodeKind, Execution};
 pub use code_cache::CodeCache;
 #[cfg(feature = "compiler")]

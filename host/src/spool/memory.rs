@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Spool, SpoolState, Stored};
+use super::{Added, Spool, SpoolState, Stored};
 use crate::uplink::wire::{Body, Event, Message};
 
 /// Most bytes of JSON that wait in memory: about five hours of one reading a second, and little beside the 512 MiB of a Pi Zero.
@@ -68,17 +68,19 @@ impl Spool for MemorySpool {
         self.stream
     }
 
-    fn append(&self, messages: Vec<Body>) {
+    fn append(&self, messages: Vec<Body>) -> Vec<Added> {
+        let mut added = Vec::new();
         if messages.is_empty() {
-            return;
+            return added;
         }
         let mut queue = self.queue();
         for body in messages {
-            queue.put(body);
+            queue.put(body, &mut added);
         }
         let last = queue.last;
         drop(queue);
         self.appended.send_replace(last);
+        added
     }
 
     fn read(&self, after: u64, most: usize) -> Vec<Stored> {
@@ -105,10 +107,10 @@ impl Spool for MemorySpool {
 }
 
 impl Queue {
-    fn put(&mut self, body: Body) {
+    fn put(&mut self, body: Body, added: &mut Vec<Added>) {
         self.number(body);
         if self.bytes > self.capacity {
-            self.give_up_oldest();
+            self.give_up_oldest(added);
         }
     }
 
@@ -122,7 +124,7 @@ impl Queue {
 
     /// Notices of what goes are put at the end. A notice that goes itself is put there again, so that every number is
     /// declared by one notice and by no other.
-    fn give_up_oldest(&mut self) {
+    fn give_up_oldest(&mut self, added: &mut Vec<Added>) {
         let goal = self.capacity - self.capacity / GIVEN_UP;
         let mut gone: Vec<Dropped> = Vec::new();
         let mut notices = 1;
@@ -146,8 +148,9 @@ impl Queue {
         }
         for range in declared {
             let (from, to) = (*range.start(), *range.end());
-            let dropped = Event::Dropped { from, to, reason: "spool-full".into() };
-            self.number(dropped.into());
+            let event = Event::Dropped { from, to, reason: "spool-full".into() };
+            self.number(event.clone().into());
+            added.push(Added { seq: self.last, event });
             self.notices.push_back((self.last, range));
         }
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 pub use memory::{CAPACITY_BYTES as MEMORY_BYTES, MemorySpool};
 
-use crate::uplink::wire::Body;
+use crate::uplink::wire::{Body, Event};
 
 /// A queue of numbered messages between the chain and one uplink.
 ///
@@ -18,8 +18,8 @@ use crate::uplink::wire::Body;
 pub trait Spool: Send + Sync {
     /// The stream that the numbers belong to.
     fn stream(&self) -> Uuid;
-    /// Numbers messages and keeps them.
-    fn append(&self, messages: Vec<Body>);
+    /// Numbers messages and keeps them. Gives those that it had to add of its own accord, which took numbers too.
+    fn append(&self, messages: Vec<Body>) -> Vec<Added>;
     /// The first messages after a number, at most so many.
     fn read(&self, after: u64, most: usize) -> Vec<Stored>;
     /// All messages up to this number are delivered.
@@ -37,6 +37,15 @@ pub struct Stored {
     pub seq: u64,
     /// Its JSON text.
     pub json: Arc<str>,
+}
+
+/// A message that the spool made itself: a notice of numbers that will never come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Added {
+    /// Its number in the stream.
+    pub seq: u64,
+    /// What it says.
+    pub event: Event,
 }
 
 /// How a spool stands.

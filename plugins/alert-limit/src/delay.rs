@@ -70,6 +70,14 @@ impl Watch {
         }
     }
 
+    /// Nobody watches the condition any more: an alarm that is active clears.
+    pub fn forget(&mut self, now: u64) -> Option<Change> {
+        match std::mem::take(self) {
+            Watch::Active { told, .. } => Some(Change::Cleared(now.max(told))),
+            Watch::Normal | Watch::Pending(_) => None,
+        }
+    }
+
     /// Time passed without a new look. A change is dated to the moment at which its delay ended.
     #[inline]
     pub fn pass_time(&mut self, now: u64, delays: Delays) -> Option<Change> {

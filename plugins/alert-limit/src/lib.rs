@@ -126,13 +126,21 @@ impl Alert for Limit {
     }
 
     fn tick(&mut self, sensor: &mut SensorState, series: u32, now: u64, alarms: &mut Alarms) {
-        if let Some(limit) = self.settings.above {
-            let change = sensor.above.pass_time(now, self.delays);
-            self.report(alarms, change, series, "above", sensor.last_value, Some(limit));
-        }
-        if let Some(limit) = self.settings.below {
-            let change = sensor.below.pass_time(now, self.delays);
-            self.report(alarms, change, series, "below", sensor.last_value, Some(limit));
+        let LimitSettings { above, below, on_missing, .. } = self.settings;
+        // What the settings do not name any more may be active in a state that was saved before.
+        let change = match above {
+            Some(_) => sensor.above.pass_time(now, self.delays),
+            None => sensor.above.forget(now),
+        };
+        self.report(alarms, change, series, "above", sensor.last_value, above);
+        let change = match below {
+            Some(_) => sensor.below.pass_time(now, self.delays),
+            None => sensor.below.forget(now),
+        };
+        self.report(alarms, change, series, "below", sensor.last_value, below);
+        if on_missing.is_none() {
+            let change = sensor.missing.forget(now);
+            self.report(alarms, change, series, "missing", None, None);
         }
         self.watch_missing(sensor, series, now, false, alarms);
     }

@@ -174,3 +174,24 @@ fn settings_that_make_no_sense_are_refused() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn an_alarm_clears_when_a_restart_takes_its_limit_away() {
+    let good = |value| {
+        let mut batch = Readings::with_capacity(1);
+        batch.push(Reading { series: 0, time: SECOND, value, quality: Quality::Good });
+        batch
+    };
+    let all = r#"{"above": 8.0, "below": -90.0, "on_missing": 10000000000}"#;
+    let mut before = AlertStage::<Limit>::configure(&settings(all), &one_sensor()).unwrap();
+    assert_eq!(before.apply(&good(9.0)).len(), 1);
+    assert_eq!(before.tick(20 * SECOND).len(), 1);
+    let mut after =
+        AlertStage::<Limit>::configure(&settings(r#"{"below": 1.0}"#), &one_sensor()).unwrap();
+    after.load(&before.save()).unwrap();
+    let told: Vec<(String, AlarmState)> =
+        after.tick(30 * SECOND).into_iter().map(|alarm| (alarm.condition, alarm.state)).collect();
+    let cleared = |condition: &str| (condition.to_owned(), AlarmState::Cleared);
+    assert_eq!(told, [cleared("above"), cleared("missing")]);
+    assert!(after.tick(40 * SECOND).is_empty());
+}

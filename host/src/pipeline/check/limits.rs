@@ -12,10 +12,25 @@ const CALL_DEADLINES: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(10);
 /// How long compiling a plugin may be allowed to take.
 const COMPILE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// How often states may be written to the disk.
+const SAVE_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+/// How often they are when the file does not say it. A power cut costs the state of a quarter of an hour at most; 96
+/// writes a day and stage of some hundred bytes are nothing to an SD card.
+const SAVE_INTERVAL: Duration = Duration::from_secs(900);
 
 impl<'a> Checker<'_, 'a, '_> {
+    /// What holds for all plugins. Gives how often their state is written.
+    pub(super) fn plugins(&mut self, top: &mut Keys<'_, 'a>) -> Duration {
+        let Some(mut keys) = self.table(top, "plugins") else { return SAVE_INTERVAL };
+        let interval = keys.duration(self.source, "save_interval", SAVE_INTERVALS, SAVE_INTERVAL);
+        self.host_limits = self.host_limits(&mut keys);
+        keys.finish(self.source);
+        interval
+    }
+
     /// The limits of what comes before an instance.
-    pub(super) fn host_limits(&mut self, keys: &mut Keys<'_, 'a>) -> HostLimits {
+    fn host_limits(&mut self, keys: &mut Keys<'_, 'a>) -> HostLimits {
         let usual = HostLimits::default();
         HostLimits {
             file_bytes: self.count(keys, "file_mib", 1..=256, 20, usual.file_bytes),

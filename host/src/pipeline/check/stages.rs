@@ -1,29 +1,42 @@
 //! `[[stage]]`: its plugin, its sensors, its settings.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::{Checker, NAME, Unique, parse_name, place};
 use crate::pipeline::keys::{Keys, list};
-use crate::pipeline::{OnTrap, Stage, settings};
+use crate::pipeline::{OnTrap, Stage, TrapLimit, settings};
 use crate::plugin::{PluginFile, STANDARD, standard};
+
+/// Within how long traps may be counted.
+const TRAP_WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 impl<'a> Checker<'_, 'a, '_> {
     pub(super) fn stages(
         &mut self,
         tables: &[(&DeTable<'a>, std::ops::Range<usize>)],
         sensors: &[&str],
+        save_interval: Duration,
     ) -> Vec<Option<Stage>> {
         let mut names = Unique::new("name");
         let stages = tables.iter().enumerate().map(|(position, (table, span))| {
             let keys = Keys::new(place("stage", position, table), table, span.clone());
-            self.stage(keys, sensors, &mut names)
+            self.stage(keys, sensors, &mut names, save_interval)
         });
         stages.collect()
     }
 
-    fn stage(&mut self, mut keys: Keys<'_, 'a>, all: &[&str], names: &mut Unique) -> Option<Stage> {
+    fn stage(
+        &mut self,
+        mut keys: Keys<'_, 'a>,
+        all: &[&str],
+        names: &mut Unique,
+        save_interval: Duration,
+    ) -> Option<Stage> {
         let name = keys.required(self.source, "name", NAME, parse_name);
         if let Some(name) = &name {
             names.check(self.source, &keys, &name.value, &name.span);
@@ -35,6 +48,7 @@ impl<'a> Checker<'_, 'a, '_> {
             [("restart", OnTrap::Restart), ("bypass", OnTrap::Bypass), ("stop", OnTrap::Stop)];
         let on_trap =
             keys.choice(self.source, "on_trap", &traps).map_or(OnTrap::Restart, |at| at.value);
+        let trap_limit = self.trap_limit(&mut keys, on_trap);
         let limits = self.limits(&mut keys);
         let settings = self.stage_settings(&mut keys, plugin.as_deref(), &sensors, all);
         keys.finish(self.source);
@@ -44,9 +58,31 @@ impl<'a> Checker<'_, 'a, '_> {
             sensors,
             is_for_all,
             on_trap,
+            trap_limit,
+            save_interval,
             limits,
             settings: settings?,
         })
+    }
+
+    fn trap_limit(&mut self, keys: &mut Keys<'_, 'a>, on_trap: OnTrap) -> TrapLimit {
+        let usual = TrapLimit::default();
+        let given = keys.get("trap_limit").or(keys.get("trap_window")).map(Spanned::span);
+        if let Some(span) = given
+            && on_trap != OnTrap::Restart
+        {
+            let text = format!(
+                "{}: `trap_limit` and `trap_window` are for `on_trap = \"restart\"`: a stage that is not started again has \
+                 no second trap",
+                keys.place
+            );
+            self.source.problem(&span, text);
+        }
+        let traps = keys.integer(self.source, "trap_limit", 1..=1_000);
+        TrapLimit {
+            traps: traps.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(usual.traps),
+            window: keys.duration(self.source, "trap_window", TRAP_WINDOWS, usual.window),
+        }
     }
 
     fn stage_settings(

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::data_dir::DataDirError;
 use crate::output::PinError;
 use crate::pipeline::StartError;
 use crate::plugin::CompileError;
@@ -17,6 +18,9 @@ pub enum LiveError {
     /// A stage did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The data folder is another process's.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// A pin cannot be had.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -27,6 +31,15 @@ pub enum LiveError {
     #[error("[uplink]: cannot use the token file {}", file.display())]
     Token {
         /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The run cannot be recorded.
+    #[error("cannot record to {}", file.display())]
+    Record {
+        /// To which file.
         file: PathBuf,
         /// Why.
         #[source]

@@ -27,11 +27,7 @@ pub(super) fn open_outputs(pipeline: &Pipeline) -> Result<Outputs, Vec<PinError>
         };
         match (open(settings), &output.shows) {
             (Ok(pin), Shows::Status) => status.push(pin),
-            (Ok(pin), Shows::Alarm(name)) => {
-                if let Some(stage) = pipeline.stages.iter().position(|stage| stage.name == *name) {
-                    alarms.add(stage, pin);
-                }
-            }
+            (Ok(pin), Shows::Alarm(stage)) => alarms.add(stage, pin),
             (Err(error), _) => refused.push(error),
         }
     }
