@@ -8,6 +8,7 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use super::HostLimits;
 use super::manifest::{API, Manifest};
+use super::toolchains::Makers;
 use crate::file;
 
 /// What a module may be made of: WebAssembly 2.0 and three small things more that toolchains use. The engine is built
@@ -18,7 +19,7 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::COMPONENT_MODEL);
 /// The custom section that holds the manifest.
-const MANIFEST_SECTION: &str = "weir-manifest";
+pub(super) const MANIFEST_SECTION: &str = "weir-manifest";
 /// What a plugin may import: the host's interface, and the types that it is written with.
 const ALLOWED_IMPORTS: [&str; 2] = ["weir:plugin/host@0.1.0", "weir:plugin/types@0.1.0"];
 /// What a core module carries that can become a component: the contract as its toolchain saw it.
@@ -73,15 +74,24 @@ pub enum FileError {
     /// It is cut off or damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),
+    /// It was made for asynchronous calls.
+    #[error(
+        "it was made for asynchronous calls, which this host does not make ({0}): build it without them, by \
+         componentize-qjs with `--sync`, by jco with `--backend-qjs-disable-async`"
+    )]
+    Async(String),
     /// It wants more than a plugin may have.
-    #[error("it imports what no plugin may have: {}{}", first(imports), hint(imports))]
+    #[error("it imports what no plugin may have: {}; {remedy}", first(imports))]
     ForeignImports {
         /// What it imports, by name.
         imports: Vec<String>,
+        /// How its toolchain is told to leave them out.
+        remedy: &'static str,
     },
     /// It has no manifest.
     #[error(
-        "it has no manifest (custom section `weir-manifest`): a plugin ends with the line weir_plugin::export!(…)"
+        "it has no manifest (custom section `weir-manifest`): in Rust it comes from the line weir_plugin::export!(…), in other \
+         languages from `weir plugin embed`"
     )]
     NoManifest,
     /// Its manifest cannot be read.
@@ -126,15 +136,6 @@ fn first(imports: &[String]) -> String {
     shown.join(", ") + &more
 }
 
-/// What to do about imports that toolchains add by themselves.
-fn hint(imports: &[String]) -> &'static str {
-    if imports.iter().any(|import| import.starts_with("wasi")) {
-        "; in Rust, build for wasm32-unknown-unknown instead of a wasi target"
-    } else {
-        ""
-    }
-}
-
 impl PluginFile {
     /// Reads and checks a file.
     pub fn read(path: &Path, limits: &HostLimits) -> Result<PluginFile, FileError> {
@@ -166,26 +167,18 @@ impl PluginFile {
         limits: &HostLimits,
     ) -> Result<PluginFile, FileError> {
         let bytes = bytes.into();
-        if !bytes.starts_with(b"\0asm") {
-            let begins: Vec<String> =
-                bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            let begins = if begins.is_empty() { "nothing".to_owned() } else { begins.join(" ") };
-            return Err(FileError::NotWasm { begins });
-        }
+        must_be_wasm(&bytes)?;
         within("bytes", bytes.len(), limits.file_bytes, "file_mib")?;
         let outline = outline(&bytes, limits)?;
         Validator::new_with_features(FEATURES).validate_all(&bytes).map_err(damaged)?;
         let foreign: Vec<_> =
             outline.imports.into_iter().filter(|import| !is_allowed(import)).collect();
         if !foreign.is_empty() {
-            return Err(FileError::ForeignImports { imports: foreign });
+            let remedy = outline.makers.remedy(&foreign);
+            return Err(FileError::ForeignImports { imports: foreign, remedy });
         }
         let manifest = outline.manifest.ok_or(FileError::NoManifest)?;
-        let manifest: Manifest =
-            serde_json::from_slice(&manifest).map_err(|e| FileError::BadManifest(e.to_string()))?;
-        if manifest.api != API {
-            return Err(FileError::OtherApi { found: manifest.api });
-        }
+        let manifest = Manifest::read(&manifest)?;
         for export in EXPORTS {
             if !outline.exports.iter().any(|name| name == export) {
                 return Err(FileError::NoExport(export));
@@ -201,11 +194,27 @@ impl PluginFile {
 }
 
 fn damaged(error: wasmparser::BinaryReaderError) -> FileError {
-    FileError::Damaged(error.to_string())
+    let text = error.to_string();
+    // The validator says so of whatever it meets first that only asynchronous components have.
+    if text.contains("component model async") {
+        FileError::Async(text)
+    } else {
+        FileError::Damaged(text)
+    }
 }
 
 fn within(what: &'static str, has: usize, most: usize, key: &'static str) -> Result<(), FileError> {
     if has <= most { Ok(()) } else { Err(FileError::Limit { what, has, most, key }) }
+}
+
+/// Refuses what is no WebAssembly at all.
+pub(super) fn must_be_wasm(bytes: &[u8]) -> Result<(), FileError> {
+    if bytes.starts_with(b"\0asm") {
+        return Ok(());
+    }
+    let begins: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let begins = if begins.is_empty() { "nothing".to_owned() } else { begins.join(" ") };
+    Err(FileError::NotWasm { begins })
 }
 
 /// What can be seen of a file without running it.
@@ -215,6 +224,7 @@ struct Outline {
     has_contract: bool,
     imports: Vec<String>,
     exports: Vec<String>,
+    makers: Makers,
 }
 
 fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
@@ -225,11 +235,14 @@ fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
         has_contract: false,
         imports: Vec::new(),
         exports: Vec::new(),
+        makers: Makers::default(),
     };
     // Payloads of modules inside a component come between its own; only the outermost imports are the file's.
     let (mut depth, mut modules) = (0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(damaged)? {
+        let payload = payload.map_err(damaged)?;
+        outline.makers.see(&payload);
+        match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
                 modules += 1;
@@ -242,7 +255,10 @@ fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
                     let text = format!("it has more than {MANIFEST_BYTES} bytes");
                     return Err(FileError::BadManifest(text));
                 }
-                outline.manifest.get_or_insert_with(|| section.data().to_vec());
+                // The file's own counts before that of a module inside it, which a toolchain took over.
+                if depth == 0 || outline.manifest.is_none() {
+                    outline.manifest = Some(section.data().to_vec());
+                }
             }
             Payload::CustomSection(section) if section.name().starts_with(CONTRACT_SECTION) => {
                 outline.has_contract = true;

@@ -1,6 +1,10 @@
 //! What a plugin file says of itself, read from its custom section without running it.
 
+mod check;
+
 use serde::Deserialize;
+
+use super::file::FileError;
 
 /// The contract that this host speaks.
 pub(super) const API: &str = "0.1.0";
@@ -32,6 +36,23 @@ pub struct Manifest {
     pub description: String,
     /// What `[stage.config]` accepts.
     pub parameters: Vec<Parameter>,
+}
+
+impl Manifest {
+    /// Reads the JSON text and checks all of it.
+    pub fn read(text: &[u8]) -> Result<Manifest, FileError> {
+        let manifest: Manifest =
+            serde_json::from_slice(text).map_err(|e| FileError::BadManifest(e.to_string()))?;
+        if manifest.api != API {
+            return Err(FileError::OtherApi { found: manifest.api });
+        }
+        let problems = check::problems(&manifest);
+        if problems.is_empty() {
+            Ok(manifest)
+        } else {
+            Err(FileError::BadManifest(problems.join("; ")))
+        }
+    }
 }
 
 /// One parameter of a plugin.

@@ -11,6 +11,7 @@ mod code_cache;
 #[cfg(feature = "compiler")]
 mod compile;
 mod compiler;
+mod embed;
 mod engine;
 mod file;
 mod host_state;
@@ -18,6 +19,7 @@ mod instance;
 mod limits;
 mod manifest;
 mod standard;
+mod toolchains;
 
 pub use calls::{Calls, EndedCall};
 pub use code::{Bound, CodeKind, Execution};
@@ -25,6 +27,7 @@ pub use code_cache::CodeCache;
 #[cfg(feature = "compiler")]
 pub use compile::compile_as_ordered;
 pub use compiler::{COMPILE_COMMAND, CompileError, CompileOrder, Compiler};
+pub use embed::embed;
 pub use engine::{Engine, EngineSettings, Plugin, compile_into};
 pub use file::{FileError, PluginFile};
 pub use host_state::Kept;

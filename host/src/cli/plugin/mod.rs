@@ -1,6 +1,7 @@
 //! `weir plugin`: tools for whoever makes and installs plugins.
 
 mod compile;
+mod embed;
 
 use clap::{Args, Subcommand};
 
@@ -16,12 +17,14 @@ pub(super) struct Plugin {
 #[derive(Subcommand)]
 enum Command {
     Compile(compile::Compile),
+    Embed(embed::Embed),
 }
 
 impl Plugin {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Compile(compile) => compile.run(),
+            Command::Embed(embed) => embed.run(),
         }
     }
 }
