@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
 
-use weir::pipeline::{Naming, check, replay_run};
+use weir::pipeline::{Naming, SavedState, check, replay_run};
 use weir::plugin::{Instance, Kept, Limits};
 use weir::reading::{Quality, Reading, Timestamp};
 
@@ -505,8 +505,14 @@ fn a_state_that_was_recorded_goes_on_in_the_replay() {
         "clock":{"ahead":0,"synchronized":true},"series":[{"sensor":"a","quantity":"temperature"}],
         "stages":[{"stage":"despike","plugin":"filter-median","version":"0.1.0","sha256":"","settings":{}}]}"#;
     let first_value = |state: &[u8]| {
+        let saved = SavedState {
+            stage: "despike".to_owned(),
+            plugin: "filter-median".to_owned(),
+            state: state.to_vec(),
+            ..SavedState::default()
+        };
         let mut recording = header.replace('\n', "") + "\n";
-        for part in state.chunks(5) {
+        for part in saved.to_bytes().chunks(50) {
             let part: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
             recording += &format!("{{\"state\":{{\"stage\":0,\"part\":\"{part}\"}}}}\n");
         }
