@@ -5,6 +5,7 @@ mod cases;
 mod guests;
 mod limits;
 mod live;
+mod mutations;
 mod table;
 
 use std::path::Path;
