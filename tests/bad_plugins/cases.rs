@@ -467,6 +467,18 @@ fn compile_bombs() -> Vec<Case> {
             NotStarted("compile_"),
         )
         .host_limits("compile_time = \"2s\"\n"),
+        // One of the mutants: `configure` returns what is no result. Its compiler panics, in its own process.
+        bomb(
+            "a contract over which wit-parser panics",
+            || {
+                let mut bytes = Guest::new(Calibration).module();
+                let returns = b"\x06series\x0b\x00\x0c";
+                let at = bytes.windows(returns.len()).position(|bytes| bytes == returns).unwrap();
+                bytes[at + returns.len() - 1] = 4;
+                bytes
+            },
+            NotStarted("the compiler crashed over it"),
+        ),
     ]
 }
 

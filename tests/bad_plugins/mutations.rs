@@ -19,7 +19,7 @@ use crate::support::engine;
 /// as long as one likes, and learns.
 const MUTANTS: usize = 10_000;
 /// After so long, mutants are checked and no longer compiled and run: the machine may be slow.
-const COMPILING: Duration = Duration::from_secs(60);
+const COMPILING: Duration = Duration::from_secs(40);
 /// One mutant in so many is made of a standard plugin, which is a hundred times larger than the others.
 const LARGE: u64 = 50;
 /// Numbers at which something changes: LEB128 continuations, signs, opcodes and sections that exist.
