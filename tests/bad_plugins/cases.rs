@@ -44,7 +44,7 @@ pub enum Fate {
     NotStarted(&'static str),
     /// Some readings become faults of this reason.
     Loses(FaultReason),
-    /// It traps, and no reading is lost by that.
+    /// It traps, and no reading is lost by that, until it trapped so often that the stage rests.
     Traps,
     /// Nothing at all.
     Harmless,

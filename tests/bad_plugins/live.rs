@@ -131,7 +131,6 @@ impl Write for Log {
 }
 
 #[test]
-#[ignore = "waits for the branch `state`, which cuts what plugins say when they refuse their state"]
 fn what_a_plugin_says_when_it_refuses_its_state_is_one_short_line() {
     let log = Log::default();
     let writer = log.clone();

@@ -23,6 +23,8 @@ const DEADLINE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_millis(1_900);
 /// How many batches a plugin is given, 30 s of the readings' time from one to the next: state is saved every minute.
 const CYCLES: u64 = 24;
+/// After so many traps within ten minutes a stage rests, and what it would hold becomes faults: the usual `trap_limit`.
+const TRAP_LIMIT: u64 = 10;
 /// In these cycles sensor `a` is hot: then plugins do what they do.
 const HOT: [u64; 4] = [4, 10, 16, 22];
 /// In this one sensor `a` has a fault in place of a reading.
@@ -93,8 +95,8 @@ fn judge(case: &Case, row: &Value) -> Option<String> {
         Fate::NotStarted(part) => (becomes == "does not start" && text.contains(part), part),
         Fate::Loses(lost) => (becomes == "runs" && reason == Some(lost.as_str()), lost.as_str()),
         Fate::Traps => (
-            becomes == "runs" && reason.is_none() && row["traps"].as_u64() > Some(0),
-            "traps that lose no reading",
+            becomes == "runs" && row["traps"].as_u64() > Some(0) && row["lost_early"] == 0,
+            "traps that lose no reading until the stage rests",
         ),
         Fate::Harmless => (becomes == "runs" && row["traps"] == 0, "no trap"),
     };
@@ -229,12 +231,13 @@ fn cycles(mut chain: Chain, case: &Case, start: Duration) -> Value {
         slowest = slowest.max(begun.elapsed());
         outcome
     };
-    let (mut lost, mut reason, mut wrong) = (0, None, None);
+    let (mut lost, mut lost_early, mut reason, mut wrong) = (0, 0, None, None);
     for cycle in 1..=CYCLES {
         let outcome = timed(&mut chain, batch(cycle));
         let plugin_faults = outcome.batch.faults.iter().filter(|fault| is_plugins(fault.reason));
         for fault in plugin_faults {
             lost += 1;
+            lost_early += u64::from(chain.traps() < TRAP_LIMIT);
             reason.get_or_insert(fault.reason.as_str());
         }
         let ticked = timed(&mut chain, Input::Tick(at(cycle * 30 + 15)));
@@ -245,6 +248,7 @@ fn cycles(mut chain: Chain, case: &Case, start: Duration) -> Value {
         "becomes": "runs",
         "reason": reason,
         "lost": lost,
+        "lost_early": lost_early,
         "traps": chain.traps(),
         "start_us": micros(start),
         "slowest_us": micros(slowest),
