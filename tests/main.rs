@@ -23,6 +23,8 @@ mod live;
 mod other_sensors;
 mod plain_server;
 mod plugin_docs;
+#[path = "fuzz/plugin_file.rs"]
+mod plugin_file;
 mod record;
 mod recordings;
 mod reload;

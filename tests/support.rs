@@ -101,6 +101,13 @@ impl Running {
         address.parse().unwrap()
     }
 
+    /// The most memory that the process ever had, in KiB.
+    pub fn most_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let sent =

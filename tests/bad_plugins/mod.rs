@@ -1,53 +1,33 @@
 //! Plugins that loop, eat memory, trap or lie, and files that are no plugins. The host goes on.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+mod bombs;
+mod cases;
+mod guests;
+mod limits;
+mod live;
+mod mutations;
+mod table;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weir::pipeline::{Chain, Outcome, check};
 use weir::plugin::{FileError, HostLimits, PluginFile, standard};
 use weir::reading::{AlarmState, Batch, FaultReason, Input, Quality, Reading, Timestamp};
 
-use crate::support::{Running, engine, pipeline, repository, weir};
+pub use self::guests::{guest, hostile};
+use crate::support::{Running, engine, pipeline, weir};
 
 /// A call may take 100 ms; the rest is for a machine that is busy with other tests.
 const DEADLINE_AND_PATIENCE: Duration = Duration::from_millis(100 + 4_900);
 
-/// The plugin of `tests/guests/hostile`, built once, the others beside it.
-pub fn hostile() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // …/target/debug/weir: the standard plugins' folder has what this one depends on already.
-        let target =
-            Path::new(env!("CARGO_BIN_EXE_weir")).ancestors().nth(2).unwrap().join("plugins");
-        let status = Command::new(env!("CARGO"))
-            .current_dir(repository("tests/guests"))
-            .args([
-                "build",
-                "--locked",
-                "--profile",
-                "plugin",
-                "--target",
-                "wasm32-unknown-unknown",
-                "--target-dir",
-            ])
-            .arg(&target)
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .status();
-        assert!(status.unwrap().success());
-        target.join("wasm32-unknown-unknown/plugin/hostile.wasm")
-    })
-}
-
-/// Another plugin of `tests/guests`, by its name.
-pub fn guest(name: &str) -> PathBuf {
-    hostile().with_file_name(format!("{name}.wasm"))
-}
-
 /// A chain of three stages whose middle one is hostile and is given sensor `a` alone.
 fn chain(does: &str, on_trap: &str) -> Chain {
+    chain_of(does, "apply", on_trap)
+}
+
+/// The same, and it misbehaves in that call.
+fn chain_of(does: &str, call: &str, on_trap: &str) -> Chain {
     // Only where the deadline is what is tested may a busy machine meet it.
     let deadline = if does == "loop" { "100ms" } else { "10s" };
     let text = format!(
@@ -70,7 +50,7 @@ fn chain(does: &str, on_trap: &str) -> Chain {
         sensors = ["a"]
         on_trap = "{on_trap}"
         limits.call_deadline = "{deadline}"
-        config = {{ does = "{does}" }}
+        config = {{ does = "{does}", in = "{call}", amount = 3000000 }}
         [[stage]]
         name = "after"
         plugin = "alert-limit"
@@ -119,7 +99,7 @@ fn a_hostile_plugin_costs_its_own_reading_and_nothing_else() {
         ("give-nan", FaultReason::PluginTrap),
         ("give-unequal-columns", FaultReason::PluginTrap),
         ("give-undeclared-series", FaultReason::PluginTrap),
-        ("give-a-million", FaultReason::PluginMemory),
+        ("give-many", FaultReason::PluginMemory),
     ] {
         let mut chain = chain(does, "restart");
         let good = chain.pass(cycle(1, 4.0, Quality::Good));
@@ -184,7 +164,7 @@ fn a_flood_of_log_lines_is_cut_and_nothing_is_lost() {
     let text = format!(
         "[device]\nname = \"t\"\n[[sensor]]\nname = \"a\"\ndriver = \"simulated\"\nmean_celsius = 60.0\n\
          [dashboard]\nlisten = \"127.0.0.1:0\"\n[[stage]]\nname = \"h\"\nplugin = \"{}\"\nlimits.call_deadline = \"10s\"\n\
-         config = {{ does = \"flood-the-log\" }}\n",
+         config = {{ does = \"flood-the-log\", amount = 10000 }}\n",
         hostile().display()
     );
     let (_folder, file) = pipeline(&text);
@@ -192,7 +172,8 @@ fn a_flood_of_log_lines_is_cut_and_nothing_is_lost() {
     assert!(status.success());
     let flood = lines.iter().filter(|line| line.contains("and one more")).count();
     assert_eq!(flood, 60, "lines of one minute");
-    assert!(lines.iter().any(|line| line.contains("The plugin logs too much")));
+    let told = lines.iter().find(|line| line.contains("The plugin logs too much")).unwrap();
+    assert!(told.contains("log_lines_a_minute=60"), "{told}");
     // Two lines of a plugin's are one of ours, and its terminal codes are text.
     assert!(
         !lines.iter().any(|line| line.starts_with("and one more") || line.contains("\u{1b}[31m"))
@@ -206,7 +187,7 @@ fn an_alarm_clears_though_its_plugin_was_started_anew_meanwhile() {
         "[device]\nname = \"t\"\n[[sensor]]\nname = \"a\"\ndriver = \"simulated\"\n\
          [dashboard]\nlisten = \"127.0.0.1:0\"\n\
          [[stage]]\nname = \"warm\"\nplugin = \"{}\"\nlimits.call_deadline = \"10s\"\n",
-        hostile().with_file_name("forgetful.wasm").display()
+        guest("forgetful").display()
     );
     let pipeline = check("t.toml", &text, Path::new(".")).unwrap();
     let mut chain = Chain::start(&engine(), &pipeline.stages, &pipeline.series()).unwrap();
@@ -230,7 +211,7 @@ fn an_alarm_clears_though_its_plugin_was_started_anew_meanwhile() {
 fn a_plugin_that_loops_while_it_is_configured_is_refused_before_the_start() {
     let text = format!(
         "[device]\nname = \"t\"\n[[sensor]]\nname = \"a\"\ndriver = \"simulated\"\n[dashboard]\nlisten = \"127.0.0.1:0\"\n\
-         [[stage]]\nname = \"h\"\nplugin = \"{}\"\nconfig = {{ does = \"loop-in-configure\" }}\n",
+         [[stage]]\nname = \"h\"\nplugin = \"{}\"\nconfig = {{ does = \"loop\", in = \"configure\" }}\n",
         hostile().display()
     );
     let pipeline = check("t.toml", &text, Path::new(".")).unwrap();
