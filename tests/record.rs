@@ -497,6 +497,7 @@ fn a_state_that_was_recorded_goes_on_in_the_replay() {
     for value in [1.0, 100.0] {
         let reading =
             Reading { series: 0, time: Timestamp { nanos: 1 }, value, quality: Quality::Good };
+        instance.begin_pass();
         instance.apply(&mut [reading].into_iter().collect()).unwrap();
     }
     let state = instance.save().unwrap();

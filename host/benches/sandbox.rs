@@ -265,6 +265,7 @@ fn weir(execution: Execution, bound: Bound) -> Way {
     instance.configure(SETTINGS, &series).unwrap().unwrap();
     Box::new(move |batch| {
         let mut batch = batch.clone();
+        instance.begin_pass();
         black_box(instance.apply(&mut batch).unwrap());
         batch.value.len()
     })

@@ -66,7 +66,7 @@ fn what_a_stage_may_not_is_told_with_the_key_that_allows_more() {
         ("tables", "tables", "16", guest().fields(&"(table 1 funcref)".repeat(64)).module()),
         ("table_entries", "1000000", "10000", guest().fields("(table 1000000 funcref)").module()),
         ("table_entries", "10001", "10000", guest().fields(table).when_hot(grow).module()),
-        ("instances", "instances", "32", bombs::crowd(&good, 60)),
+        ("instances", "instances", "64", bombs::crowd(&good, 80)),
         ("handles", "handles", "64", bombs::handles(&good)),
         ("call_kib", "bytes in one call", "4194304", state(5 << 20)),
         (

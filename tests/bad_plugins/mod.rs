@@ -246,8 +246,8 @@ fn files_that_are_no_plugins_are_refused_with_the_reason() {
         (&no_manifest, "it has no manifest"),
         (
             &foreign,
-            "it imports what no plugin may have: wasi_snapshot_preview1#fd_write, env#secret; in Rust, build for \
-             wasm32-unknown-unknown",
+            "it imports what no plugin may have: wasi_snapshot_preview1#fd_write, env#secret; neither WASI nor \
+             functions of another host are given: build for wasm32-unknown-unknown",
         ),
     ] {
         let error = refused(bytes).to_string();

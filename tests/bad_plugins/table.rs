@@ -14,7 +14,7 @@ use weir::plugin::{CodeCache, Engine, EngineSettings};
 use weir::reading::{Batch, Fault, FaultReason, Input, Quality, Reading};
 
 use super::at;
-use super::cases::{Case, Fate, Origin, cases, rust_plugin};
+use super::cases::{Case, Fate, MEMORY_MIB, Origin, cases, rust_plugin};
 use crate::support::engine_settings;
 
 /// The deadline of a call in these tests, the usual one.
@@ -109,7 +109,7 @@ fn judge(case: &Case, row: &Value) -> Option<String> {
     }
     let memory = row["memory_kib"].as_u64().unwrap();
     let memory_mib = memory >> 10;
-    (memory_mib > case.memory_mib).then(|| format!("the process had {memory_mib} MiB"))
+    (memory_mib > MEMORY_MIB).then(|| format!("the process had {memory_mib} MiB"))
 }
 
 fn line(case: &Case, row: &Value) -> String {

@@ -97,6 +97,7 @@ fn work(instance: &mut Instance) -> Result<Vec<u8>, Trap> {
             })
             .collect();
         let given = batch.clone();
+        instance.begin_pass();
         let applied = instance.apply(&mut batch);
         assert_eq!(batch, given, "a batch is lent, and comes back as it was");
         believable(&applied?, given.series.len());
@@ -105,6 +106,7 @@ fn work(instance: &mut Instance) -> Result<Vec<u8>, Trap> {
         instance.fault(fault)?;
         believable(&instance.tick(seconds(now + 500))?, 0);
     }
+    instance.begin_pass();
     let state = instance.save()?;
     assert!(state.len() <= Limits::default().state_bytes);
     Ok(state)

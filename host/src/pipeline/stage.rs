@@ -123,6 +123,7 @@ impl RunningStage {
     /// Passes a batch through the stage. Its faults stay, in front of new ones; alarms are added to `alarms`.
     pub(super) fn apply(&mut self, now: Timestamp, batch: &mut Batch, alarms: &mut Vec<Alarm>) {
         self.start_again(now);
+        self.begin_pass();
         self.tell(now, alarms);
         let faults: Vec<Fault> =
             batch.faults.iter().filter_map(|&fault| self.own_fault(fault)).collect();
@@ -207,6 +208,7 @@ impl RunningStage {
     /// Tells the plugin the time. What it gives of its own accord is returned.
     pub(super) fn tick(&mut self, now: Timestamp, alarms: &mut Vec<Alarm>) -> Readings {
         self.start_again(now);
+        self.begin_pass();
         self.tell(now, alarms);
         let applied = self.call(now, |instance| instance.tick(now));
         let readings = applied.map(|applied| self.take(applied, Readings::default(), alarms));
@@ -227,6 +229,12 @@ impl RunningStage {
                 self.trapped(now, trap);
                 None
             }
+        }
+    }
+
+    fn begin_pass(&mut self) {
+        if let State::Working(instance) = &mut self.state {
+            instance.begin_pass();
         }
     }
 

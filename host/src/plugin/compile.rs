@@ -24,6 +24,8 @@ fn confine(order: &CompileOrder) -> io::Result<()> {
     // The first second beyond the limit sends a signal that says so, the next one kills.
     let time = Rlimit { current: Some(order.secs), maximum: Some(order.secs.saturating_add(1)) };
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // When the machine's memory ends, this process goes first, and not the gateway. Where it cannot be asked for, it is not.
+    let _asked = std::fs::write("/proc/self/oom_score_adj", "1000");
     limit(Resource::As, order.memory_bytes)?;
     setrlimit(Resource::Cpu, time)?;
     limit(Resource::Core, 0)?;

@@ -180,7 +180,8 @@ fn judge(
     complaint: &str,
     limits: &HostLimits,
 ) -> Result<Vec<u8>, CompileError> {
-    let complaint: Vec<String> = complaint.lines().map(printable).collect();
+    let complaint = complaint.lines().filter(|line| !line.is_empty());
+    let complaint: Vec<String> = complaint.map(printable).collect();
     let complaint = complaint.join("; ");
     match status.signal() {
         _ if status.success() => Ok(code),

@@ -238,10 +238,12 @@ fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
         makers: Makers::default(),
     };
     // Payloads of modules inside a component come between its own; only the outermost imports are the file's.
-    let (mut depth, mut modules) = (0, 0);
+    let (mut depth, mut modules, mut definitions) = (0, 0, 0_usize);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(damaged)?;
         outline.makers.see(&payload);
+        definitions = definitions.saturating_add(count(&payload));
+        within("definitions", definitions, limits.definitions, "definitions")?;
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
@@ -288,6 +290,25 @@ fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
         }
     }
     Ok(outline)
+}
+
+/// How many things a section defines that take memory to check.
+fn count(payload: &Payload<'_>) -> usize {
+    let count = match payload {
+        Payload::TypeSection(section) => section.count(),
+        Payload::ImportSection(section) => section.count(),
+        Payload::ExportSection(section) => section.count(),
+        Payload::CoreTypeSection(section) => section.count(),
+        Payload::InstanceSection(section) => section.count(),
+        Payload::ComponentTypeSection(section) => section.count(),
+        Payload::ComponentInstanceSection(section) => section.count(),
+        Payload::ComponentAliasSection(section) => section.count(),
+        Payload::ComponentCanonicalSection(section) => section.count(),
+        Payload::ComponentImportSection(section) => section.count(),
+        Payload::ComponentExportSection(section) => section.count(),
+        _ => 0,
+    };
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn is_allowed(import: &str) -> bool {

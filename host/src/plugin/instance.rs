@@ -63,7 +63,7 @@ impl Instance {
         let mut store = Store::new(&plugin.engine, HostState::new(stage, limits, kept));
         store.limiter(|state| state);
         store.set_max_component_handles(limits.handles);
-        bound_call(&mut store, plugin.bound);
+        bound_pass(&mut store, plugin.bound);
         store.data().kept.calls.begin().map_err(ended_before)?;
         let exports = match &plugin.world {
             World::Filter(pre) => pre.instantiate(&mut store).map(Exports::Filter),
@@ -72,6 +72,11 @@ impl Instance {
         };
         let exports = exports.map_err(|e| trap(&e, store.data()))?;
         Ok(Instance { store, exports, bound: plugin.bound, series: 0 })
+    }
+
+    /// Gives the instance the time, or fuel, of another batch or tick: all calls until the next one share it.
+    pub fn begin_pass(&mut self) {
+        bound_pass(&mut self.store, self.bound);
     }
 
     /// Gives the plugin its settings and tells it which series it will see. An `Err` inside is the plugin's own
@@ -166,9 +171,8 @@ impl Instance {
         ticked.map_err(|e| self.trap(&e))?.map_err(broken)
     }
 
-    /// Each call has its own deadline, its own room for what it hands over, and its own reason to fail.
+    /// Each call has its own room for what it hands over, and its own reason to fail.
     fn begin_call(&mut self, readings: usize) -> Result<(), Trap> {
-        bound_call(&mut self.store, self.bound);
         let call_bytes = self.limits().call_bytes;
         self.store.set_hostcall_fuel(call_bytes.max(readings * BYTES_A_READING * 2));
         self.store.data_mut().refused = None;
@@ -213,8 +217,9 @@ pub enum Applied {
 /// Series 4, time 8, value 8, quality 1.
 const BYTES_A_READING: usize = 21;
 
-/// Each call has a deadline, or fuel, of its own.
-fn bound_call(store: &mut Store<HostState>, bound: Bound) {
+/// Each batch or tick has a deadline, or fuel, of its own: a plugin that takes its time in each of many calls must not hold up a
+/// batch either.
+fn bound_pass(store: &mut Store<HostState>, bound: Bound) {
     let limits = store.data().limits;
     match bound {
         Bound::Time => store.set_epoch_deadline(epochs(limits.call_deadline)),
@@ -249,14 +254,14 @@ fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
         (Some(Cause::Interrupt), _) => (
             FaultReason::PluginDeadline,
             format!(
-                "a call took longer than its deadline of {:?} (`call_deadline` in [stage.limits])",
+                "the plugin took longer than its deadline of {:?} (`call_deadline` in [stage.limits])",
                 limits.call_deadline
             ),
         ),
         (Some(Cause::OutOfFuel), _) => (
             FaultReason::PluginDeadline,
             format!(
-                "a call burnt more than its fuel of {} (`call_fuel` in [stage.limits])",
+                "the plugin burnt more than its fuel of {} (`call_fuel` in [stage.limits])",
                 limits.call_fuel
             ),
         ),

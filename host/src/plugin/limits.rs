@@ -5,11 +5,12 @@ use std::time::Duration;
 /// The limits of one instance: the keys of `[stage.limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest time that one call may take. A call of the standard plugins takes microseconds, and sampling has a
-    /// queue of cycles: this is far from any honest plugin and cannot cost a cycle of a second.
+    /// Longest time that the calls for one batch or tick may take together, as may the calls of a start. The standard plugins
+    /// take microseconds, and sampling has a queue of cycles: this is far from any honest plugin and cannot cost a cycle of a
+    /// second.
     pub call_deadline: Duration,
-    /// Most units of fuel that one call may burn, about one for each wasm instruction. It takes the deadline's place where
-    /// time must not decide: in a replay. A call of the standard plugins burns thousands; a loop burns this in about a second.
+    /// Most units of fuel that these calls may burn, about one for each wasm instruction. It takes the deadline's place where
+    /// time must not decide: in a replay. The standard plugins burn thousands; a loop burns this in about a second.
     pub call_fuel: u64,
     /// Most linear memory, in bytes. The standard plugins use 1.1 MiB; a Pi Zero has 512 MiB for everything.
     pub memory_bytes: usize,
@@ -71,6 +72,9 @@ pub struct HostLimits {
     pub nesting: usize,
     /// Most modules and components inside one file. A Rust plugin has none, one in JavaScript 34, one in Python 39.
     pub modules: usize,
+    /// Most definitions in one file: types, imports, exports, and what is made of them. Checking one may take 500 bytes of
+    /// memory. The standard plugins have some hundred, one in Python some ten thousand.
+    pub definitions: usize,
     /// Deepest stack of wasm frames, in bytes.
     pub stack_bytes: usize,
     /// Longest processor time for compiling one plugin. The standard plugins take 0.05 s, one in Python 15 s on a computer
@@ -87,6 +91,7 @@ impl Default for HostLimits {
             file_bytes: 8 << 20,
             nesting: 8,
             modules: 100,
+            definitions: 50_000,
             stack_bytes: 256 << 10,
             compile_time: Duration::from_secs(120),
             compile_memory_bytes: 768 << 20,

@@ -56,6 +56,7 @@ impl Compile {
         // Whoever compiles by hand has the time and the memory.
         let limits = HostLimits {
             file_bytes: 256 << 20,
+            definitions: 1_000_000,
             compile_time: Duration::from_secs(3_600),
             compile_memory_bytes: 4_095 << 20,
             ..HostLimits::default()

@@ -36,6 +36,7 @@ impl<'a> Checker<'_, 'a, '_> {
             file_bytes: self.count(keys, "file_mib", 1..=256, 20, usual.file_bytes),
             nesting: self.count(keys, "nesting", 1..=64, 0, usual.nesting),
             modules: self.count(keys, "modules", 1..=1_000, 0, usual.modules),
+            definitions: self.count(keys, "definitions", 1_000..=1_000_000, 0, usual.definitions),
             stack_bytes: self.count(keys, "stack_kib", 64..=1_024, 10, usual.stack_bytes),
             compile_time: keys.duration(
                 self.source,

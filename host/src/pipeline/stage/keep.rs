@@ -210,6 +210,7 @@ impl RunningStage {
 
     /// Saves the state for the last time.
     pub(in crate::pipeline) fn finish(&mut self, now: Timestamp) {
+        self.begin_pass();
         self.save_state(now);
         self.schedule.must_write = true;
     }
@@ -221,6 +222,7 @@ impl RunningStage {
 
     /// What another instance in this one's place goes on from.
     pub(in crate::pipeline) fn hand_over(&mut self, now: Timestamp) -> SavedState {
+        self.begin_pass();
         self.save_state(now);
         self.saved_state()
     }
