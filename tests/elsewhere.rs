@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::{Running, recorded, repository, weir};
+use crate::support::{Running, repository, weir};
 
 /// A machine that qemu can be.
 struct Machine {
@@ -57,7 +57,8 @@ impl Machine {
         // …/target/debug/weir: beside it.
         let target = Path::new(env!("CARGO_BIN_EXE_weir")).ancestors().nth(2).unwrap();
         let folder = target.join("elsewhere");
-        let linker = format!("CARGO_TARGET_{}_LINKER", self.target.to_uppercase().replace('-', "_"));
+        let linker =
+            format!("CARGO_TARGET_{}_LINKER", self.target.to_uppercase().replace('-', "_"));
         let built = Command::new(env!("CARGO"))
             .current_dir(repository("."))
             .args(["build", "--locked", "--package", "weir", "--no-default-features"])
@@ -72,16 +73,100 @@ impl Machine {
     }
 }
 
-/// The lines of a replay of the recording by some weir.
-fn replay(mut weir: Command, recording: &Path, arguments: &[&str]) -> Vec<u8> {
+/// A freezer that warms and cools within seconds, with noise and faults: every plugin has something to do.
+const PIPELINE: &str = r#"
+    [device]
+    name = "d"
+    [[sensor]]
+    name = "freezer"
+    driver = "simulated"
+    interval = "100ms"
+    period = "1s"
+    swing_celsius = 3
+    fault_percent = 10
+    [[sensor]]
+    name = "room"
+    driver = "simulated"
+    interval = "100ms"
+    [[stage]]
+    name = "despike"
+    plugin = "filter-median"
+    [[stage]]
+    name = "calibrate"
+    plugin = "calibrate-linear"
+    config = { gain = 1.0173, offset = -0.3 }
+    [[stage]]
+    name = "too-warm"
+    plugin = "alert-limit"
+    config = { above = 20.0, deadband = 0.1 }
+    [dashboard]
+    listen = "127.0.0.1:0"
+    "#;
+
+fn record(folder: &Path) -> (PathBuf, PathBuf) {
+    let (pipeline, recording) = (folder.join("pipeline.toml"), folder.join("recording"));
+    std::fs::write(&pipeline, PIPELINE).unwrap();
+    let [file, out] = [&pipeline, &recording].map(|path| path.to_str().unwrap());
+    let (status, lines) =
+        Running::start(weir(&["run", file, "--record", out, "--duration", "4s"])).end();
+    assert!(status.success(), "{lines:#?}");
+    (pipeline, recording)
+}
+
+/// The lines that some weir makes of a recording.
+fn replay(mut weir: Command, pipeline: &Path, recording: &Path, options: &[&str]) -> Vec<u8> {
+    weir.arg("replay").arg(pipeline).arg("--input").arg(recording).args(options);
+    let begun = Instant::now();
+    let done = weir.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{weir:?}: {said}");
+    assert!(!said.contains("is another file"), "the same plugins: {said}");
+    println!("{:?} {:.1?}: {}", weir.get_program(), begun.elapsed(), said.trim());
+    done.stdout
+}
+
+#[test]
+fn a_recorded_run_gives_the_same_bytes_on_arm() {
     let folder = tempfile::tempdir().unwrap();
-    let lines = folder.path().join("lines");
-    weir.args(["replay", repository("pipelines/freezer.toml").to_str().unwrap(), "--adopt", "--input"])
-        .arg(recording)
-        .arg("--output")
-        .arg(&lines)
-        .args(arguments);
-    let (status, printed) = Running::start(weir).end();
-    assert!(status.success(), "{printed:#?}");
-    std::fs::read(lines).unwrap()
+    let (pipeline, recording) = record(folder.path());
+    let here = replay(weir(&[]), &pipeline, &recording, &[]);
+    let text = String::from_utf8(here.clone()).unwrap();
+    for kind in ["temperature", "fault", "alarm"] {
+        assert!(text.contains(&format!("{{\"type\":\"{kind}\"")), "{kind}: {text}");
+    }
+    assert_eq!(replay(weir(&[]), &pipeline, &recording, &["--interpret"]), here);
+    let data_dir = folder.path().join("data");
+    let data_dir = data_dir.to_str().unwrap();
+    for machine in &MACHINES {
+        if let Some(missing) = machine.missing() {
+            eprintln!("SKIPPED: {} needs {missing}", machine.target);
+            continue;
+        }
+        let there = machine.build();
+        let run = |command: &str| {
+            let mut qemu = Command::new(machine.qemu);
+            qemu.args(["-L", machine.root]).arg(&there).arg(command);
+            qemu
+        };
+        // Without code it says what to do,
+        let mut bare = run("replay");
+        let refused = bare.arg(&pipeline).arg("--input").arg(&recording).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        let told = format!("has no code of this plugin for {}", machine.code);
+        assert!(said.contains(&told) && said.contains("weir plugin compile"), "{said}");
+        // which is done here.
+        for interpret in [&[][..], &["--interpret"]] {
+            let compile = ["plugin", "compile", "--replay", "--data-dir", data_dir, "--target"];
+            let plugins = ["alert-limit", "calibrate-linear", "filter-median"];
+            let mut compile = weir(&compile);
+            compile.arg(machine.target).args(interpret).args(plugins);
+            let (status, lines) = Running::start(compile).end();
+            assert!(status.success(), "{lines:#?}");
+            let mut options = vec!["--data-dir", data_dir];
+            options.extend(interpret);
+            let mut qemu = Command::new(machine.qemu);
+            qemu.args(["-L", machine.root]).arg(&there);
+            assert!(replay(qemu, &pipeline, &recording, &options) == here, "{}", machine.target);
+        }
+    }
 }

@@ -72,7 +72,7 @@ fn arrows_point_one_way() {
         ("file", &[]),
         ("data_dir", &[]),
         ("sensor", &["reading", "clock", "stop", "file"]),
-        ("plugin", &["reading", "file"]),
+        ("plugin", &["reading", "file", "data_dir"]),
         ("spool", &["reading", "uplink"]),
         ("uplink", &["reading", "stop", "file", "spool"]),
         ("output", &["reading", "stop", "uplink"]),

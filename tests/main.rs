@@ -17,6 +17,7 @@ mod clock;
 mod delivery;
 mod doctor;
 mod driver;
+mod elsewhere;
 mod foreign;
 mod house;
 mod live;

@@ -4,14 +4,16 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::engine::EngineArguments;
 use super::{Failure, load_pipeline, with_causes};
+use crate::data_dir::DataDir;
 use crate::file::printable;
 use crate::pipeline::{Naming, Pipeline, ReplayError, ReplayedRun, replay, replay_run};
-use crate::plugin::EngineSettings;
+use crate::plugin::{CodeCache, EngineSettings};
 use crate::sensor::recording::{self, RowProblem};
 
 /// Pass recorded readings through a pipeline's stages, offline, as fast as it goes: JSON lines as on the wire, the
@@ -34,11 +36,15 @@ pub(super) struct Replay {
     output: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArguments,
+    /// The folder that compiled plugins are taken from and kept in; else they are compiled each time.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl Replay {
     pub(super) fn run(self) -> Result<(), Failure> {
         let pipeline = load_pipeline(&self.file)?;
+        let data_dir = self.data_dir.as_deref().map(DataDir::open).transpose()?;
         let shown = printable(&self.input.display().to_string());
         let input = File::open(&self.input).map_err(|e| format!("cannot open {shown}: {e}"))?;
         let mut input = BufReader::new(input);
@@ -46,7 +52,9 @@ impl Replay {
         let begins = input.fill_buf().map_err(|e| format!("cannot read {shown}: {e}"))?;
         let is_run = begins.first() == Some(&b'{');
         let naming = Naming { map: self.map.clone(), adopt: self.adopt };
-        let engine = self.engine.settings();
+        let cache = data_dir.as_ref().map(CodeCache::of).transpose();
+        let cache = cache.map_err(|e| format!("cannot keep compiled plugins: {e}"))?;
+        let engine = EngineSettings { cache: cache.map(Arc::new), ..self.engine.settings() };
         let done = if is_run {
             let mut out = self.output()?;
             of_run(&pipeline, input, &naming, engine, &mut out, &shown)

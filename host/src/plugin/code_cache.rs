@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::{digest, hmac};
 
 use super::code::CodeKind;
+use crate::data_dir::DataDir;
 use crate::file;
 
 /// A folder of compiled plugins.
@@ -36,6 +37,11 @@ const VERSIONS: &str =
     concat!("weir ", env!("CARGO_PKG_VERSION"), ", wasmtime ", env!("WASMTIME_VERSION"));
 
 impl CodeCache {
+    /// That of a data folder.
+    pub fn of(data_dir: &DataDir) -> io::Result<CodeCache> {
+        CodeCache::open(&data_dir.folder("code")?)
+    }
+
     /// Uses a folder, which only this user may write, with the key that is in it. Where there is none, or one that others could
     /// have read or written, a new one is made: then all that was there before is compiled anew.
     pub fn open(folder: &Path) -> io::Result<CodeCache> {

@@ -50,9 +50,8 @@ impl Compile {
             }
         };
         let data_dir = DataDir::open(&self.data_dir)?;
-        let folder = data_dir.folder("code")?;
-        let cache = CodeCache::open(&folder)
-            .map_err(|e| format!("cannot use the folder {}: {e}", folder.display()))?;
+        let cache = CodeCache::of(&data_dir)
+            .map_err(|e| format!("cannot use the folder {}: {e}", self.data_dir.display()))?;
         // Whoever compiles by hand has the time and the memory.
         let limits = HostLimits {
             file_bytes: 256 << 20,

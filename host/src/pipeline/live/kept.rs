@@ -52,8 +52,7 @@ impl Kept {
     /// Where compiled plugins are kept; without it each start compiles them.
     pub(super) fn code_cache(&self) -> Option<Arc<CodeCache>> {
         let data_dir = self.data_dir.as_ref()?;
-        let opened = data_dir.folder("code").and_then(|folder| CodeCache::open(&folder));
-        match opened {
+        match CodeCache::of(data_dir) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
                 tracing::warn!(
