@@ -170,3 +170,37 @@ fn a_recorded_run_gives_the_same_bytes_on_arm() {
         }
     }
 }
+
+/// Runs its arguments where no memory can become executable that was writable, as systemd's `MemoryDenyWriteExecute` has it.
+const HARDENED: &str = r#"
+import ctypes, os, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0:
+    sys.exit(77)
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[test]
+fn where_no_memory_may_become_executable_plugins_are_interpreted() {
+    let hardened = |program: &str| {
+        let mut python = Command::new("python3");
+        python.args(["-c", HARDENED, program]);
+        python
+    };
+    let able = hardened("/bin/true").status();
+    if !able.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: needs python3 and a kernel since 6.3 (PR_SET_MDWE)");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (pipeline, recording) = record(folder.path());
+    let here = replay(weir(&[]), &pipeline, &recording, &[]);
+    let weir = || hardened(env!("CARGO_BIN_EXE_weir"));
+    let refused = weir().arg("run").arg(&pipeline).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("--interpret runs plugins all the same"),
+        "{said}"
+    );
+    assert_eq!(replay(weir(), &pipeline, &recording, &["--interpret"]), here);
+}

@@ -103,7 +103,15 @@ impl Engine {
 
     #[expect(unsafe_code, reason = "code is what the processor runs; nothing can make that safe")]
     fn load(&self, file: &PluginFile, code: &[u8]) -> Result<Plugin, CompileError> {
-        let unusable = |e: wasmtime::Error| CompileError::Unusable(format!("{e:#}"));
+        let unusable = |e: wasmtime::Error| {
+            let text = format!("{e:#}");
+            let hint = if text.contains("memory executable") {
+                "; where no memory may become executable, --interpret runs plugins all the same"
+            } else {
+                ""
+            };
+            CompileError::Unusable(text + hint)
+        };
         // SAFETY: the bytes were made by the compiler of this very program, in a process of ours just now, or were sealed by one
         // with a key that only this user has; wasmtime itself refuses those of another version or configuration.
         let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(unusable)?;
