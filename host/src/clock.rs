@@ -29,15 +29,20 @@ pub struct Clock {
 impl Clock {
     /// Begins to count, from the time that the wall clock shows.
     pub fn start() -> Clock {
-        Clock::start_after(Timestamp::default())
+        Clock::start_after(None)
     }
 
-    /// Begins to count from the time that the wall clock shows, or from the last time that an earlier process saw: a
-    /// Pi that boots in the past does not take its plugins back there. A time that no clock of ours can have shown is
-    /// left out of account.
-    pub fn start_after(last_seen: Timestamp) -> Clock {
+    /// Goes on from the last time that an earlier process saw, by as much as the wall clock has gone on from where it stood
+    /// then: so plugins see no jump when the clock was set while that process ran, and a Pi that boots in the past does not
+    /// take them back there. A time that no clock of ours can have shown is left out of account.
+    pub fn start_after(last_seen: Option<(Timestamp, i64)>) -> Clock {
         let wall = Timestamp::now();
-        let at_begin = if last_seen <= LATEST_BEGIN { wall.max(last_seen) } else { wall };
+        let at_begin = match last_seen {
+            Some((last, ahead_nanos)) if last <= LATEST_BEGIN => {
+                last.plus(wall.since(last.shifted(ahead_nanos))).min(LATEST_BEGIN)
+            }
+            _ => wall,
+        };
         Clock { begun: Instant::now(), at_begin }
     }
 
@@ -108,24 +113,38 @@ mod tests {
     async fn steady_time_does_not_go_back_behind_what_an_earlier_process_saw() {
         let year = Duration::from_secs(365 * 86_400);
         let last_seen = Timestamp::now().plus(year);
-        let clock = Clock::start_after(last_seen);
+        let clock = Clock::start_after(Some((last_seen, 0)));
         assert!((last_seen..last_seen.plus(STEP * 100)).contains(&clock.now()));
         // What leaves bears the wall clock's time all the same.
         let ahead = clock.look(WallClock::default()).ahead_nanos;
         let off = clock.now().shifted(ahead).nanos.abs_diff(Timestamp::now().nanos);
         assert!(off < 10_000_000_000, "{off} ns");
         // One that was seen in the past changes nothing.
-        let clock = Clock::start_after(Timestamp { nanos: 1 });
+        let clock = Clock::start_after(Some((Timestamp { nanos: 1 }, 0)));
         assert_eq!(clock.look(WallClock::default()).ahead_nanos, 0);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_in_the_process_before_makes_no_jump() {
+        let year = Duration::from_secs(365 * 86_400);
+        let saved = Duration::from_secs(60);
+        // A minute ago it was saved, by a process that began a year in the past and was put right meanwhile.
+        let last_seen =
+            Timestamp { nanos: Timestamp::now().nanos - (year + saved).as_nanos() as u64 };
+        let clock = Clock::start_after(Some((last_seen, year.as_nanos() as i64)));
+        let off = clock.now().nanos.abs_diff(last_seen.plus(saved).nanos);
+        assert!(off < 10_000_000_000, "{off} ns");
+        let ahead = clock.look(WallClock::default()).ahead_nanos;
+        assert!(ahead.abs_diff(year.as_nanos() as i64) < 10_000_000_000, "{ahead}");
     }
 
     #[test]
     fn a_time_at_the_end_of_time_does_not_stop_the_clock() {
         for nanos in [u64::MAX, u64::MAX - 1, LATEST_BEGIN.nanos + 1] {
-            let clock = Clock::start_after(Timestamp { nanos });
+            let clock = Clock::start_after(Some((Timestamp { nanos }, 0)));
             assert!(clock.now() < LATEST_BEGIN, "{nanos}");
         }
-        let clock = Clock::start_after(LATEST_BEGIN);
+        let clock = Clock::start_after(Some((LATEST_BEGIN, 0)));
         let later = clock.at(Instant::now() + Duration::from_secs(3_600));
         assert!(later > LATEST_BEGIN);
         assert!(clock.look(WallClock::default()).ahead_nanos < 0);

@@ -14,9 +14,13 @@ use crate::uplink::wire::Body;
 pub struct Chain {
     pub(super) stages: Vec<RunningStage>,
     /// Takes what the stages save; `None` when that stays in memory.
-    states: Option<StateWriter>,
+    pub(super) states: Option<StateWriter>,
     /// The time of the last input.
     pub(super) now: Timestamp,
+    /// How far the wall clock is ahead of it, in nanoseconds.
+    pub(super) ahead_nanos: i64,
+    /// Traps of stages that are gone.
+    pub(super) traps_before: u64,
 }
 
 /// What a batch or a tick comes to at the end of the chain.
@@ -33,6 +37,8 @@ pub struct Outcome {
 pub struct Beginning {
     /// What it goes on from.
     pub saved: Option<SavedState>,
+    /// Whether this process has told the alarms that are active already.
+    pub is_told: bool,
     /// Counts its calls; a replay says here which of them end.
     pub calls: Calls,
 }
@@ -109,7 +115,13 @@ impl Chain {
         if !refused.is_empty() {
             return Err(refused);
         }
-        Ok(Chain { stages: running, states: None, now: Timestamp::default() })
+        Ok(Chain {
+            stages: running,
+            states: None,
+            now: Timestamp::default(),
+            ahead_nanos: 0,
+            traps_before: 0,
+        })
     }
 
     /// From now on what the stages save is written to the disk.
@@ -136,7 +148,9 @@ impl Chain {
 
     fn write(&mut self) {
         let Some(states) = &self.states else { return };
-        self.stages.iter_mut().filter_map(RunningStage::unwritten).for_each(|s| states.put(s));
+        for state in self.stages.iter_mut().filter_map(RunningStage::unwritten) {
+            states.put(SavedState { ahead_nanos: self.ahead_nanos, ..state });
+        }
     }
 
     fn batch(&mut self, batch: Batch) -> Outcome {
@@ -182,7 +196,7 @@ impl Chain {
 
     /// How often plugins trapped.
     pub fn traps(&self) -> u64 {
-        self.stages.iter().map(|stage| stage.traps).sum()
+        self.traps_before + self.stages.iter().map(|stage| stage.traps).sum::<u64>()
     }
 
     /// The calls that the machine ended since this was asked last, with the positions of their stages.
@@ -194,11 +208,7 @@ impl Chain {
 
     /// Writes what the plugins counted to the log.
     pub fn log_counters(&self) {
-        for stage in &self.stages {
-            for (counter, count) in stage.counters() {
-                tracing::info!(stage = stage.name, counter, count, "The plugin counted.");
-            }
-        }
+        self.stages.iter().for_each(RunningStage::log_counters);
     }
 }
 

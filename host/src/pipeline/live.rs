@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -73,10 +73,14 @@ pub async fn run(
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
+    let system = |e| vec![LiveError::System(e)];
+    // From here on no signal ends the process by itself: compiling takes its time.
+    let mut signals = Signals::new().map_err(system)?;
+    let hangups = options.reload.as_ref().map(|_| signal(SignalKind::hangup())).transpose();
+    let hangups = hangups.map_err(system)?;
     let prepared = Prepared::new(pipeline, options).await?;
     let address = prepared.dashboard.as_ref().and_then(|listener| listener.local_addr().ok());
-    let mut signals = Signals::new().map_err(|e| vec![LiveError::System(e)])?;
-    let mut running = Running::start(prepared, begun).map_err(|e| vec![LiveError::System(e)])?;
+    let mut running = Running::start(prepared, hangups, begun).map_err(system)?;
     ready(address);
     let why = tokio::select! {
         why = signals.wait(options.duration) => Ok(why),
@@ -111,7 +115,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(prepared: Prepared, begun: Instant) -> io::Result<Running> {
+    fn start(prepared: Prepared, hangups: Option<Signal>, begun: Instant) -> io::Result<Running> {
         let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
         let mut uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
         let wall_clock = clock.look(WallClock::default());
@@ -157,6 +161,7 @@ impl Running {
             outputs: prepared.outputs,
         };
         let passed = Arc::new(Passed::default());
+        chain.ahead_nanos = wall_clock.ahead_nanos;
         let (states_end, data_dir) = kept.write_states_of(&mut chain)?;
         let (swaps, swapped) = mpsc::channel(1);
         let chain_end = spawn_chain(chain, chain_inputs, swapped, sink, passed.clone())?;
@@ -177,8 +182,7 @@ impl Running {
             stages = pipeline.stages.len(),
             "Running."
         );
-        if let Some((file, at)) = prepared.reload {
-            let hangups = signal(SignalKind::hangup())?;
+        if let (Some((file, at)), Some(hangups)) = (prepared.reload, hangups) {
             let (engine, found, series) = (prepared.engine, prepared.found, series.clone());
             let running = Arc::new(pipeline.without_code());
             let reload = Reload { file, engine, series, found, running, swaps };

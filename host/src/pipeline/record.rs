@@ -102,26 +102,26 @@ fn in_use(what: &str) -> io::Error {
 impl Recorder {
     /// Begins a recording on a thread of its own. The receiver is told when everything is on the disk.
     pub(super) fn start(
-        out: impl Write + Send + 'static,
+        mut out: impl Write + Send + 'static,
         header: &Header,
         states: &[Option<Vec<u8>>],
         spool: Arc<dyn Spool>,
     ) -> io::Result<(Arc<Recorder>, oneshot::Receiver<()>)> {
         let recorder = Arc::new(Recorder { spool, waiting: Arc::default() });
-        {
-            let mut lines = recorder.waiting.lines();
-            lines.put(&to_json(header));
-            for (stage, state) in (0_u32..).zip(states) {
-                for part in state.as_deref().unwrap_or_default().chunks(STATE_PART) {
-                    lines.put(&to_json(&Line::State { stage, part: hex(part) }));
-                }
+        let mut first = to_json(header) + "\n";
+        for (stage, state) in (0_u32..).zip(states) {
+            for part in state.as_deref().unwrap_or_default().chunks(STATE_PART) {
+                first += &to_json(&Line::State { stage, part: hex(part) });
+                first.push('\n');
             }
         }
         let (ended, end) = oneshot::channel();
         let waiting = recorder.waiting.clone();
         std::thread::Builder::new().name("recording".to_owned()).stack_size(128 << 10).spawn(
             move || {
-                if let Err(error) = waiting.write(out) {
+                let written = out.write_all(first.as_bytes());
+                drop(first);
+                if let Err(error) = written.and_then(|()| waiting.write(out)) {
                     waiting.lines().fail(&error);
                 }
                 // Nobody waits any more when the stop took too long.

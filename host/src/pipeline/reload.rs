@@ -85,10 +85,14 @@ impl Reload {
                 _ = hangups.recv() => {}
                 () = changed(&mut seen, self.files()), if at == ReloadAt::HangupOrChange => {}
             }
+            let before = look(&self.files());
             let reloaded = tokio::select! {
                 () = stop.wait() => return,
                 reloaded = self.reload() => reloaded,
             };
+            // What changed while it was read is another change.
+            seen = look(&self.files());
+            seen.extend(before.into_iter().filter(|(file, _)| self.files().contains(file)));
             match reloaded {
                 Ok(changed) if changed.is_empty() => {
                     tracing::info!("Nothing that runs has changed.");

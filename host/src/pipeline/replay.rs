@@ -15,7 +15,7 @@ use self::cast::{Cast, cast};
 use super::chain::{Chain, StartError};
 use super::record::BadRecording;
 use super::{Pipeline, Stage};
-use crate::plugin::{Bound, CompileError, Engine, EngineSettings};
+use crate::plugin::{Bound, CompileError, Engine, EngineSettings, HostLimits};
 use crate::reading::{Batch, Input, Quantity, Series, Timestamp};
 use crate::sensor::recording::{Recording, Row};
 use crate::uplink::Scribe;
@@ -123,10 +123,15 @@ pub fn replay(
     lines.end()
 }
 
+/// How many times the stack of a run. Frames of one machine are larger than those of another: what fitted there fits here.
+const MORE_STACK: usize = 4;
+
 /// An engine whose plugins' calls end by fuel: a loaded machine must not change the result.
 fn start(engine: EngineSettings, pipeline: &Pipeline) -> Result<Engine, ReplayError> {
     let settings = EngineSettings { bound: Bound::Fuel, ..engine };
-    Engine::start(settings, pipeline.host_limits).map_err(ReplayError::Engine)
+    let stack_bytes = pipeline.host_limits.stack_bytes * MORE_STACK;
+    let limits = HostLimits { stack_bytes, ..pipeline.host_limits };
+    Engine::start(settings, limits).map_err(ReplayError::Engine)
 }
 
 /// Series of the pipeline's sensors, and of adopted ones: a CSV file says nothing of them.

@@ -84,8 +84,11 @@ impl Sink {
         if let Some(recorder) = &self.recorder {
             recorder.append_taken(taken, bodies.clone());
         }
-        for spool in &self.spools {
-            spool.append(bodies.clone());
+        if let Some((last, others)) = self.spools.split_last() {
+            for spool in others {
+                spool.append(bodies.clone());
+            }
+            last.append(bodies);
         }
         count
     }
@@ -123,6 +126,7 @@ pub(super) fn spawn_chain(
                     continue;
                 }
                 Observed::WallClock(clock, now) => {
+                    chain.ahead_nanos = clock.ahead_nanos;
                     let body = sink.scribe.wall_clock(clock, now);
                     let messages = sink.send(&taken, vec![body]);
                     passed.messages.fetch_add(messages, Ordering::Relaxed);
@@ -132,7 +136,9 @@ pub(super) fn spawn_chain(
             let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
             let outcome = chain.pass(input);
             let kept_back = measured.saturating_sub(outcome.batch.len() as u64);
-            taken.splice(0..0, ended_lines(&chain));
+            if sink.recorder.is_some() {
+                taken.splice(0..0, ended_lines(&chain));
+            }
             let messages = sink.take(&taken, &outcome);
             passed.kept_back.fetch_add(kept_back, Ordering::Relaxed);
             passed.messages.fetch_add(messages, Ordering::Relaxed);
@@ -143,6 +149,8 @@ pub(super) fn spawn_chain(
         chain.log_counters();
         // With it the last one goes that gives states to be written.
         drop(chain);
+        // The pins go off with it.
+        drop(sink);
         // Nobody waits any more when the stop took too long.
         let _late = ended.send(());
     })?;

@@ -5,8 +5,6 @@ mod given;
 mod keep;
 mod traps;
 
-use std::collections::BTreeMap;
-
 use self::active::ActiveAlarms;
 use self::keep::{Saved, Schedule};
 use super::breaker::Breaker;
@@ -36,7 +34,7 @@ pub(super) struct RunningStage {
     /// Whether each declared series had a good reading in the last batch that had any of it.
     was_good: Vec<bool>,
     state: State,
-    /// Whether an instance was started before in this process.
+    /// Whether this process has told the alarms that are active already.
     is_begun: bool,
     /// What the next instance goes on from.
     saved: Saved,
@@ -103,7 +101,7 @@ impl RunningStage {
             chain_number,
             own_number,
             state: State::Bypassed,
-            is_begun: false,
+            is_begun: beginning.is_told,
             saved: Saved::default(),
             schedule: Schedule::new(stage.save_interval),
             told: ActiveAlarms::default(),
@@ -238,11 +236,14 @@ impl RunningStage {
         }
     }
 
-    /// What the plugin has counted.
-    pub(super) fn counters(&self) -> &BTreeMap<String, u64> {
-        match &self.state {
+    /// Writes what the plugin has counted to the log.
+    pub(super) fn log_counters(&self) {
+        let counters = match &self.state {
             State::Working(instance) => &instance.kept().counters,
             _ => &self.kept.counters,
+        };
+        for (counter, count) in counters {
+            tracing::info!(stage = self.name, counter, count, "The plugin counted.");
         }
     }
 }

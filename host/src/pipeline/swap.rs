@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Stage;
 use super::chain::{Beginning, Chain, Compiled, Outcome, StartError, start_stage};
 use super::stage::RunningStage;
+use super::state::SavedState;
 use crate::plugin::{Engine, Plugin};
 use crate::reading::{Alarm, AlarmState, Series};
 
@@ -70,7 +71,7 @@ impl Chain {
             let now = self.now;
             let running = from.and_then(|from| self.stages.get_mut(from));
             let saved = running.map(|running| running.hand_over(now));
-            let beginning = Beginning { saved, ..Beginning::default() };
+            let beginning = Beginning { saved, is_told: from.is_some(), ..Beginning::default() };
             match start_stage(stage, plugin.clone(), &new.series, beginning) {
                 Ok(stage) => fresh.push(stage),
                 Err(error) => refused.push(error),
@@ -87,7 +88,23 @@ impl Chain {
             NewStage::Fresh(..) => fresh.next(),
         });
         self.stages = stages.collect();
+        before.iter_mut().flatten().for_each(|gone| self.bury(gone));
         Ok(Outcome { alarms: self.left_active(&before), ..Outcome::default() })
+    }
+
+    /// A stage that is gone leaves what it counted, and, where no other has its name, a state without alarms: should it come
+    /// back, these are over.
+    fn bury(&mut self, gone: &mut RunningStage) {
+        gone.log_counters();
+        self.traps_before += gone.traps;
+        let is_followed = self.stages.iter().any(|stage| stage.name == gone.name);
+        if let Some(states) = &self.states
+            && !is_followed
+        {
+            let saved = gone.hand_over(self.now);
+            let ahead_nanos = self.ahead_nanos;
+            states.put(SavedState { ahead_nanos, alarms: Vec::new(), ..saved });
+        }
     }
 
     /// Alarms of stages that are gone, with their positions, that no stage of their name knows to be active: cleared.

@@ -87,6 +87,7 @@ impl Instance {
         series: &[Series],
     ) -> Result<Result<(), String>, Trap> {
         self.series = series.len();
+        self.begin_pass();
         let declared: Vec<types::Series> = series
             .iter()
             .map(|series| types::Series {
@@ -115,6 +116,7 @@ impl Instance {
 
     /// Goes on from a state that was saved. An `Err` inside is the plugin's own message.
     pub fn load(&mut self, state: &[u8]) -> Result<Result<(), String>, Trap> {
+        self.begin_pass();
         call!(self, call_load, state)
     }
 

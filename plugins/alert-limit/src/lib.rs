@@ -67,6 +67,9 @@ pub struct SensorState {
     missing: Watch,
     last_value: Option<f64>,
     last_good: Option<u64>,
+    /// Whether this instance was told the time.
+    #[serde(skip)]
+    is_awake: bool,
 }
 
 impl Alert for Limit {
@@ -147,7 +150,8 @@ impl Alert for Limit {
 }
 
 impl Limit {
-    /// The wait begins with the last good reading, or with the first sign of time when there was none yet.
+    /// The wait begins with the last good reading, or with the first sign of time when there was none yet. It begins anew in an
+    /// instance that goes on from a saved state: nobody looked meanwhile.
     fn watch_missing(
         &self,
         sensor: &mut SensorState,
@@ -158,6 +162,13 @@ impl Limit {
     ) {
         if self.settings.on_missing.is_none() {
             return;
+        }
+        if !sensor.is_awake {
+            sensor.is_awake = true;
+            sensor.last_good = sensor.last_good.map(|_| now);
+            if !sensor.missing.is_active() {
+                sensor.missing = Watch::default();
+            }
         }
         let since = *sensor.last_good.get_or_insert(now);
         sensor.missing.observe_since(since);

@@ -78,8 +78,8 @@ impl Kept {
         stages.iter().map(bytes).collect()
     }
 
-    /// The latest time that anything kept bears.
-    pub(super) fn latest(&self) -> Timestamp {
+    /// The latest time that anything kept bears, and how far the wall clock was ahead of it.
+    pub(super) fn latest(&self) -> Option<(Timestamp, i64)> {
         latest(&self.states)
     }
 

@@ -51,7 +51,7 @@ impl Prepared {
         let mut refused = Refusals::default();
         // Before the clock, which must not go back behind what is kept.
         let kept = refused.of(Kept::open(options.data_dir.as_deref(), &pipeline.stages));
-        let clock = Clock::start_after(kept.as_ref().map(Kept::latest).unwrap_or_default());
+        let clock = Clock::start_after(kept.as_ref().and_then(Kept::latest));
         let found = refused.of(take_in_all(&mut pipeline, &options.system));
         let sources = refused.of(Sources::open(&pipeline, &options.system));
         let series = sources
@@ -67,6 +67,9 @@ impl Prepared {
             refused.of_all(Chain::start_from(engine, &pipeline.stages, &series, beginnings))
         });
         let record = refused.of(options.record.as_deref().map(open_recording).transpose());
+        if options.record.is_some() && pipeline.uplink.is_none() && pipeline.dashboard.is_none() {
+            refused.of::<()>(Err(LiveError::NothingToRecord));
+        }
         let outputs = refused.of_all(open_outputs(&pipeline));
         let token = refused.of(read_uplink_token(&pipeline));
         let dashboard = match pipeline.dashboard {
@@ -89,6 +92,9 @@ impl Prepared {
         else {
             return Err(refused.errors);
         };
+        if !refused.errors.is_empty() {
+            return Err(refused.errors);
+        }
         Ok(Prepared {
             pipeline,
             kept,

@@ -74,6 +74,9 @@ pub enum LiveError {
         /// Where they were looked for.
         folder: PathBuf,
     },
+    /// Nothing would be sent, so a replay would have nothing to give.
+    #[error("--record needs [uplink] or [dashboard]: a recording is of what is sent there")]
+    NothingToRecord,
     /// A part of the host ended by itself.
     #[error("the {0} ended, though nobody stopped it: this is a mistake in the host")]
     Ended(&'static str),

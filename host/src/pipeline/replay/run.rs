@@ -202,7 +202,7 @@ impl<'o, W: Write> Play<'o, W> {
             let damaged = |source| BadRecording::State { stage: stage.name.clone(), source };
             let saved = if saved.is_empty() { None } else { Some(SavedState::from_bytes(&saved)) };
             let saved = saved.transpose().map_err(damaged)?;
-            Ok(Beginning { saved, calls: act.calls.clone() })
+            Ok(Beginning { saved, calls: act.calls.clone(), ..Beginning::default() })
         });
         beginnings.collect()
     }

@@ -116,6 +116,16 @@ impl RunningStage {
             );
         }
         if saved.plugin == self.plugin_name {
+            let (version, settings) = (&self.plugin_version, sha256(self.settings.as_bytes()));
+            if saved.version != *version || saved.settings != settings {
+                let was = excerpt(&saved.version);
+                tracing::info!(
+                    stage,
+                    was,
+                    version,
+                    "The saved state is of another version or of other settings: the plugin decides whether it takes it."
+                );
+            }
             self.saved =
                 Saved { state: saved.state.clone(), alarms: alarms.clone(), at: saved.saved_at };
         } else {
@@ -172,15 +182,17 @@ impl RunningStage {
             match self.told.take(&alarm) {
                 Change::Nothing => {}
                 Change::Told => self.schedule.alarms_changed = true,
-                Change::TooMany if self.schedule.said_too_many => {}
+                // One that is not known could never be cleared by anybody else.
                 Change::TooMany => {
-                    self.schedule.said_too_many = true;
-                    let (stage, condition) = (&self.name, &alarm.condition);
-                    tracing::warn!(
-                        stage,
-                        condition,
-                        "The plugin has too many alarms active. Further ones are told, and forgotten by a restart."
-                    );
+                    if !std::mem::replace(&mut self.schedule.said_too_many, true) {
+                        let (stage, condition) = (&self.name, &alarm.condition);
+                        tracing::error!(
+                            stage,
+                            condition,
+                            "The plugin has too many alarms active: further ones are not told."
+                        );
+                    }
+                    continue;
                 }
             }
             let series = self.to_chain_number(alarm.series);
@@ -241,6 +253,8 @@ impl RunningStage {
             version: self.plugin_version.clone(),
             settings: sha256(self.settings.as_bytes()),
             saved_at: self.saved.at,
+            // The chain knows.
+            ahead_nanos: 0,
             alarms: self.saved.alarms.to_saved(&self.declared),
             state: self.saved.state.clone(),
         }

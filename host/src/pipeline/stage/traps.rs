@@ -5,22 +5,31 @@ use crate::file::excerpt;
 use crate::pipeline::OnTrap;
 use crate::pipeline::breaker::Next;
 use crate::plugin::{Instance, Trap};
-use crate::reading::Timestamp;
+use crate::reading::{FaultReason, Timestamp};
 
+/// How often a start is tried again that took too long.
+const TRIES: u32 = 3;
 /// After so many traps in a row the saved state is given up.
 const POISONED: u32 = 3;
 
 impl RunningStage {
-    /// Starts the plugin at the start of the process. A state that it cannot bear never keeps a gateway from starting.
+    /// Starts the plugin at the start of the process. A state that it cannot bear never keeps a gateway from starting, nor does a
+    /// machine that is busy while it boots.
     pub(super) fn start_first(&mut self) -> Result<(), String> {
-        let had_state = !self.saved.state.is_empty();
+        let mut had_state = !self.saved.state.is_empty();
         let mut started = self.instance();
-        if let Err(trap) = &started
-            && had_state
-            && self.saved.state.is_empty()
-        {
-            let stage = &self.name;
-            tracing::warn!(stage, reason = %trap.reason, "The plugin trapped over its saved state and starts anew. {}", trap.text);
+        for tries in 1..=TRIES {
+            let Err(trap) = &started else { break };
+            let is_late = trap.reason == FaultReason::PluginDeadline;
+            if !is_late && !had_state {
+                break;
+            }
+            let (stage, text) = (&self.name, &trap.text);
+            tracing::warn!(stage, reason = %trap.reason, had_state, "The plugin trapped at its start, and is started once more. {text}");
+            if !is_late || tries == TRIES {
+                self.give_up_state();
+            }
+            had_state = !self.saved.state.is_empty();
             started = self.instance();
         }
         let instance = started.map_err(|trap| trap.text)?.map_err(|why| excerpt(&why))?;
@@ -61,7 +70,9 @@ impl RunningStage {
         } else {
             instance.load(&self.saved.state).map(|loaded| loaded.map_err(Some))
         };
-        if !matches!(loaded, Ok(Ok(()))) {
+        // What took too long may do better next time.
+        let is_late = matches!(&loaded, Err(trap) if trap.reason == FaultReason::PluginDeadline);
+        if !matches!(loaded, Ok(Ok(()))) && !is_late {
             self.give_up_state();
         }
         if let Err(Some(refused)) = loaded? {

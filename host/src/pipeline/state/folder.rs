@@ -20,8 +20,8 @@ const FOLDER: &str = "state";
 const EXTENSION: &str = ".state";
 /// Behind the name of a file that could not be used.
 const DAMAGED: &str = ".damaged";
-/// Longest file that is read. A state has at most 1 MiB; the rest is room for its alarms.
-const LONGEST_FILE: u64 = 8 << 20;
+/// Longest file that is read: the largest that `state_kib` allows, and room for the alarms.
+const LONGEST_FILE: u64 = 80 << 20;
 /// How much of a name that is no file name is kept for people.
 const NAME_KEPT: usize = 32;
 
@@ -87,9 +87,9 @@ impl StateFolder {
     }
 }
 
-/// The latest time that any of the states bears.
-pub(in crate::pipeline) fn latest(states: &SavedStates) -> Timestamp {
-    states.values().map(|state| state.saved_at).max().unwrap_or_default()
+/// The latest time that any of the states bears, and how far the wall clock was ahead of it then.
+pub(in crate::pipeline) fn latest(states: &SavedStates) -> Option<(Timestamp, i64)> {
+    states.values().map(|state| (state.saved_at, state.ahead_nanos)).max()
 }
 
 fn read(path: &Path) -> Found {

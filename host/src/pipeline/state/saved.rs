@@ -29,6 +29,8 @@ pub struct SavedState {
     pub settings: String,
     /// When, by the steady clock.
     pub saved_at: Timestamp,
+    /// How far the wall clock was ahead of that, in nanoseconds.
+    pub ahead_nanos: i64,
     /// The alarms that the plugin had told active and not cleared.
     pub alarms: Vec<SavedAlarm>,
     /// What the plugin gave. Empty when there is nothing to load.
@@ -92,6 +94,7 @@ struct Head {
     /// For people.
     saved: String,
     saved_nanos: u64,
+    ahead_nanos: i64,
     alarms: Vec<SavedAlarm>,
     bytes: u64,
 }
@@ -107,6 +110,7 @@ impl SavedState {
             settings: self.settings.clone(),
             saved: self.saved_at.to_string(),
             saved_nanos: self.saved_at.nanos,
+            ahead_nanos: self.ahead_nanos,
             alarms: self.alarms.clone(),
             bytes: self.state.len() as u64,
         };
@@ -144,6 +148,7 @@ impl SavedState {
             version: head.version,
             settings: head.settings,
             saved_at: Timestamp { nanos: head.saved_nanos },
+            ahead_nanos: head.ahead_nanos,
             alarms: head.alarms,
             state: state.to_vec(),
         })
@@ -151,7 +156,8 @@ impl SavedState {
 
     /// A sum of all but the time: what has the same need not be written again.
     pub(super) fn sum(&self) -> String {
-        let timeless = SavedState { saved_at: Timestamp::default(), ..self.clone() };
+        let timeless =
+            SavedState { saved_at: Timestamp::default(), ahead_nanos: 0, ..self.clone() };
         sha256(&timeless.to_bytes())
     }
 }
@@ -202,6 +208,7 @@ pub(super) mod tests {
             version: "0.1.0".to_owned(),
             settings: sha256(b"{}"),
             saved_at: Timestamp { nanos: 1_795_302_000_123_456_789 },
+            ahead_nanos: -7,
             alarms: vec![SavedAlarm {
                 sensor: "größe".to_owned(),
                 quantity: "temperature".to_owned(),
