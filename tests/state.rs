@@ -397,6 +397,7 @@ const STAGES: usize = 4;
 struct Met {
     new_states: u32,
     writes_cut_off: usize,
+    compilations_cut_off: u32,
 }
 
 #[test]
@@ -409,11 +410,14 @@ fn killed_at_any_moment_a_gateway_starts_with_a_state_that_was_saved() {
     });
     let new_states: u32 = met.iter().map(|met| met.new_states).sum();
     let cut_off: usize = met.iter().map(|met| met.writes_cut_off).sum();
+    let compiling: u32 = met.iter().map(|met| met.compilations_cut_off).sum();
     println!(
-        "{KILLS} kills in {:.1?}: {new_states} new states of {STAGES} stages, {cut_off} writes cut off",
+        "{KILLS} kills in {:.1?}: {new_states} new states of {STAGES} stages, {cut_off} writes cut off; {compiling} starts \
+         killed before compiled code was kept",
         begun.elapsed()
     );
     assert!(new_states > KILLS / 4, "{new_states}");
+    assert!(compiling > 0);
 }
 
 fn kill_again_and_again(gateway: u32) -> Met {
@@ -425,6 +429,9 @@ fn kill_again_and_again(gateway: u32) -> Met {
     let mut met = Met::default();
     let mut last: [Option<SavedState>; STAGES] = Default::default();
     for round in 0..KILLS / GATEWAYS {
+        if round % 4 == 0 {
+            met.compilations_cut_off += u32::from(kill_while_compiling(&data, &mut random));
+        }
         let started = std::time::SystemTime::now();
         let mut command = weir(&["run", file.to_str().unwrap()]);
         command.arg("--data-dir").arg(&data).env_remove("STATE_DIRECTORY");
@@ -433,9 +440,7 @@ fn kill_again_and_again(gateway: u32) -> Met {
         // What it went on from is what was there.
         let loaded = run.seen.iter().filter(|line| line.contains("goes on from its saved state"));
         assert_eq!(loaded.count(), last.iter().flatten().count(), "{:#?}", run.seen);
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((random >> 33) % 250_000));
+        std::thread::sleep(Duration::from_micros(next(&mut random) % 250_000));
         run.signal("KILL");
         let (_, lines) = run.end();
         assert_eq!(warnings(&lines), [""; 0], "round {round}");
@@ -459,6 +464,38 @@ fn kill_again_and_again(gateway: u32) -> Met {
         met.writes_cut_off += cut_off.count();
     }
     met
+}
+
+fn next(random: &mut u64) -> u64 {
+    *random =
+        random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *random >> 33
+}
+
+/// Kills a gateway that has the same plugin to compile, at any moment from its very start on. Whether that was before it kept
+/// the code.
+fn kill_while_compiling(data: &Path, random: &mut u64) -> bool {
+    let code = data.join("code");
+    for entry in fs::read_dir(&code).into_iter().flatten().map(Result::unwrap) {
+        // The key too, now and then.
+        if entry.file_name() != "key" || next(random).is_multiple_of(4) {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("p.toml");
+    let text = "[device]\nname = \"d\"\n[dashboard]\nlisten = \"127.0.0.1:0\"\n\
+                [[sensor]]\nname = \"s\"\ndriver = \"simulated\"\n\
+                [[stage]]\nname = \"other\"\nplugin = \"filter-median\"\n";
+    fs::write(&file, text).unwrap();
+    let mut command = weir(&["run", file.to_str().unwrap()]);
+    command.arg("--data-dir").arg(data).env_remove("STATE_DIRECTORY");
+    let run = Running::start(command);
+    std::thread::sleep(Duration::from_micros(next(random) % 600_000));
+    run.signal("KILL");
+    run.end();
+    let kept = fs::read_dir(&code).into_iter().flatten().map(Result::unwrap);
+    !kept.into_iter().any(|entry| entry.path().extension().is_some_and(|e| e == "cwasm"))
 }
 
 /// Windows that change with each reading, and that are written as often as may be.
