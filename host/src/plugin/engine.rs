@@ -79,6 +79,7 @@ impl Engine {
     pub fn compile(&self, file: &PluginFile) -> Result<Plugin, CompileError> {
         let kind = CodeKind::here(self.settings.execution, self.settings.bound);
         let cache = self.settings.cache.as_deref();
+        let mut unusable = None;
         if let Some(code) = cache.and_then(|cache| cache.load(&file.sha256, &kind)) {
             match self.load(file, &code) {
                 Ok(plugin) => return Ok(plugin),
@@ -88,10 +89,17 @@ impl Engine {
                         plugin = file.manifest.name,
                         "A compiled plugin does not fit: {error}."
                     );
+                    unusable = Some(error.to_string());
                 }
             }
         }
-        let code = compiler::compile(&self.settings.compiler, &file.bytes, &kind, &self.limits)?;
+        let code = compiler::compile(&self.settings.compiler, &file.bytes, &kind, &self.limits);
+        let code = code.map_err(|error| match error {
+            CompileError::NoCompiler { machine, .. } => {
+                CompileError::NoCompiler { machine, unusable }
+            }
+            other => other,
+        })?;
         if let Some(Err(error)) = cache.map(|cache| cache.store(&file.sha256, &kind, &code)) {
             tracing::warn!(
                 plugin = file.manifest.name,

@@ -99,5 +99,18 @@ impl Default for HostLimits {
     }
 }
 
+impl HostLimits {
+    /// As much as a pipeline file can allow: for whoever makes a plugin by hand. Whether it fits a gateway is asked there.
+    pub const LARGEST: HostLimits = HostLimits {
+        file_bytes: 256 << 20,
+        nesting: 64,
+        modules: 1_000,
+        definitions: 1_000_000,
+        stack_bytes: 1 << 20,
+        compile_time: Duration::from_secs(3_600),
+        compile_memory_bytes: 4_095 << 20,
+    };
+}
+
 /// Longest word for an alarm's condition and for a counter, in characters: the contract's.
 pub(super) const WORD_CHARS: usize = 64;
