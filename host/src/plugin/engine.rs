@@ -48,6 +48,7 @@ pub struct Plugin {
     pub(super) engine: wasmtime::Engine,
     pub(super) world: World,
     pub(super) bound: Bound,
+    pub(super) stack_bytes: usize,
 }
 
 /// A plugin that is ready to be instantiated, by its world.
@@ -131,7 +132,8 @@ impl Engine {
             }
             PluginKind::Alert => World::Alert(AlertPre::new(pre).map_err(unusable)?),
         };
-        Ok(Plugin { engine: self.engine.clone(), world, bound: self.settings.bound })
+        let (engine, bound) = (self.engine.clone(), self.settings.bound);
+        Ok(Plugin { engine, world, bound, stack_bytes: self.limits.stack_bytes })
     }
 }
 
