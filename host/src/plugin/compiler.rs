@@ -103,8 +103,8 @@ pub enum CompileError {
     NoProcess(String),
     /// There is no compiler.
     #[error(
-        "this host has no compiler, and there is no code of this plugin for {machine} that can be used in the folder of \
-         --data-dir, where that is given{}: make it on another machine with `weir plugin compile`",
+        "this host has no compiler, and the folder given by --data-dir has no code of this plugin for {machine} that can be \
+         used{}: make it on another machine with `weir plugin compile --data-dir DIR` and copy that folder here",
         because(unusable.as_deref())
     )]
     NoCompiler {

@@ -164,3 +164,33 @@ pub fn compile_into(
         .store(&file.sha256, kind, &code)
         .map_err(|e| CompileError::Engine(format!("cannot keep the code: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::standard;
+
+    #[test]
+    fn without_a_compiler_it_is_told_why_code_that_is_there_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(folder.path()).unwrap();
+        let limits = HostLimits::default();
+        let file = PluginFile::check(standard("filter-median").unwrap(), &limits).unwrap();
+        let kind = CodeKind::here(Execution::Native, Bound::Time);
+        cache.store(&file.sha256, &kind, b"another machine's").unwrap();
+        let cache = Some(Arc::new(cache));
+        let told = |cache| {
+            let settings =
+                EngineSettings { compiler: Compiler::Nobody, cache, ..Default::default() };
+            let engine = Engine::start(settings, limits).unwrap();
+            engine.compile(&file).err().unwrap().to_string()
+        };
+        for (cache, why) in
+            [(None, "can be used: make it"), (cache, "(what is there: cannot run its code: ")]
+        {
+            let told = told(cache);
+            println!("{told}");
+            assert!(told.contains(why), "{told}");
+        }
+    }
+}

@@ -72,8 +72,8 @@ pub struct HostLimits {
     pub nesting: usize,
     /// Most modules and components inside one file. A Rust plugin has none, one in JavaScript 34, one in Python 39.
     pub modules: usize,
-    /// Most definitions in one file: types, imports, exports, and what is made of them. Checking one may take 500 bytes of
-    /// memory. The standard plugins have some hundred, one in Python some ten thousand.
+    /// Most definitions in one file: types, imports, exports, and what is made of them, one at least for each eight bytes of
+    /// types and instances. Checking one may take 500 bytes of memory. The standard plugins have some hundred, one in Python some ten thousand.
     pub definitions: usize,
     /// Deepest stack of wasm frames, in bytes.
     pub stack_bytes: usize,
