@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
+
+use weir::plugin::{CodeCache, Compiler, Engine, EngineSettings, HostLimits, PluginFile, standard};
 
 use crate::support::{Running, repository, weir};
 
@@ -152,7 +155,7 @@ fn a_recorded_run_gives_the_same_bytes_on_arm() {
         let mut bare = run("replay");
         let refused = bare.arg(&pipeline).arg("--input").arg(&recording).output().unwrap();
         let said = String::from_utf8_lossy(&refused.stderr);
-        let told = format!("has no code of this plugin for {}", machine.code);
+        let told = format!("no code of this plugin for {} that can be used", machine.code);
         assert!(said.contains(&told) && said.contains("weir plugin compile"), "{said}");
         // which is done here.
         for interpret in [&[][..], &["--interpret"]] {
@@ -203,4 +206,27 @@ fn where_no_memory_may_become_executable_plugins_are_interpreted() {
         "{said}"
     );
     assert_eq!(replay(weir(), &pipeline, &recording, &["--interpret"]), here);
+}
+
+#[test]
+fn code_for_any_processor_of_this_machine_runs_on_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let compile = ["plugin", "compile", "filter-median", "--data-dir", data_dir, "--target"];
+    let (status, lines) = Running::start({
+        let mut compile = weir(&compile);
+        compile.arg(&target);
+        compile
+    })
+    .end();
+    assert!(status.success(), "{lines:#?}");
+    let cache = Some(Arc::new(CodeCache::open(&folder.path().join("code")).unwrap()));
+    let settings = EngineSettings { compiler: Compiler::Nobody, cache, ..Default::default() };
+    let limits = HostLimits::default();
+    let engine = Engine::start(settings, limits).unwrap();
+    let file = |name| PluginFile::check(standard(name).unwrap(), &limits).unwrap();
+    assert_eq!(engine.compile(&file("filter-median")).err().map(|error| error.to_string()), None);
+    let refused = engine.compile(&file("alert-limit")).err().unwrap().to_string();
+    assert!(refused.contains("no code of this plugin for"), "{refused}");
 }

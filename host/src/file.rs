@@ -1,6 +1,7 @@
 //! Reads whole files that somebody else wrote: only regular ones, and never more than expected. Writes files that are
-//! whole or not there.
+//! whole or not there, through no link that somebody else laid. Shows texts and bytes from elsewhere.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -34,23 +35,40 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Writes a file for this user alone, so that after a power cut either the old or the new one is there, whole.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file of these parts for this user alone, so that after a power cut either the old or the new one is there, whole.
+/// Two that write the same file at once are the caller's to keep apart.
+pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not the path of a file"));
     };
-    // One name for all tries: what a killed process leaves behind is overwritten by the next.
+    // One name for all tries: what a killed process leaves behind is removed by the next.
     let mut new_name = std::ffi::OsString::from(".new-");
     new_name.push(name);
     let new = folder.join(new_name);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // In a folder that others may write, whoever knows the name could put a link there: only a file that is new is written.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.sync_all()?;
     drop(file);
     std::fs::rename(&new, path)?;
     // The name itself is on the disk when its folder is.
     File::open(folder)?.sync_all()
+}
+
+/// Bytes as two digits each.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a text cannot fail.
+        let _written = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// Text from elsewhere as a terminal may be shown it: control characters, and those that reverse the writing, as escapes.
@@ -82,6 +100,7 @@ const LONGEST_EXCERPT: usize = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn only_regular_files_of_a_bounded_size_are_read() {
@@ -93,6 +112,37 @@ mod tests {
         for other in [folder.path(), Path::new("/dev/zero")] {
             assert_eq!(read(other, 4).unwrap_err().to_string(), "it is not a regular file");
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_behind_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        std::fs::write(folder.path().join(".new-f"), b"longer than the new one").unwrap();
+        write_atomically(&file, &[b"whole", b"", b" file"]).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"whole file");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn no_link_is_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("f"), folder.path().join("other"));
+        std::fs::write(&other, b"theirs").unwrap();
+        for link in [folder.path().join(".new-f"), file.clone()] {
+            std::os::unix::fs::symlink(&other, &link).unwrap();
+            write_atomically(&file, &[b"ours"]).unwrap();
+            assert_eq!(std::fs::read(&other).unwrap(), b"theirs");
+            assert_eq!(std::fs::read(&file).unwrap(), b"ours");
+            assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
+            std::fs::remove_file(&file).unwrap();
+        }
+    }
+
+    #[test]
+    fn each_byte_has_two_digits() {
+        assert_eq!(hex(&[0, 0x0a, 0xff]), "000aff");
     }
 
     #[test]

@@ -189,6 +189,64 @@ pub fn many_records(count: u32) -> Vec<u8> {
     component.finish()
 }
 
+/// A component of records that have so many fields.
+pub fn wide_records(records: u32, fields: u32) -> Vec<u8> {
+    let names: Vec<String> = (0..fields).map(|number| format!("a{number}")).collect();
+    let mut types = ComponentTypeSection::new();
+    for _ in 0..records {
+        let fields = names.iter().map(|name| (&**name, wasm_encoder::PrimitiveValType::U8.into()));
+        types
+            .defined_type()
+            .record::<Vec<(&str, wasm_encoder::ComponentValType)>, _>(fields.collect());
+    }
+    let mut component = Component::new();
+    component.section(&types);
+    component.finish()
+}
+
+/// A component of one type, of an instance that has so many types in it.
+pub fn instance_type(declarations: u32) -> Vec<u8> {
+    let mut instance = wasm_encoder::InstanceType::new();
+    for _ in 0..declarations {
+        instance.ty().defined_type().list(wasm_encoder::PrimitiveValType::U8);
+    }
+    let mut types = ComponentTypeSection::new();
+    types.instance(&instance);
+    let mut component = Component::new();
+    component.section(&types);
+    component.finish()
+}
+
+/// The same of a component's type.
+pub fn component_type(declarations: u32) -> Vec<u8> {
+    let mut inner = wasm_encoder::ComponentType::new();
+    for _ in 0..declarations {
+        inner.ty().defined_type().list(wasm_encoder::PrimitiveValType::U8);
+    }
+    let mut types = ComponentTypeSection::new();
+    types.component(&inner);
+    let mut component = Component::new();
+    component.section(&types);
+    component.finish()
+}
+
+/// A component of instances that are nothing but names of one function, so many each.
+pub fn instances_of_names(instances: u32, names: u32) -> Vec<u8> {
+    let mut section = wasm_encoder::ComponentInstanceSection::new();
+    let names: Vec<String> = (0..names).map(|number| format!("a{number}")).collect();
+    for _ in 0..instances {
+        let exports: Vec<_> = names
+            .iter()
+            .map(|name| (&**name, wasm_encoder::ComponentExportKind::Component, 0))
+            .collect();
+        section.export_items(exports);
+    }
+    let mut component = Component::new();
+    component.section(&NestedComponentSection(&Component::new()));
+    component.section(&section);
+    component.finish()
+}
+
 /// A module that imports the same function again and again.
 pub fn many_imports(count: u32) -> Vec<u8> {
     let mut types = TypeSection::new();

@@ -420,7 +420,7 @@ fn check_bombs() -> Vec<Case> {
     vec![
         // wasmparser keeps some 500 bytes of each type that differs from the others: the file's 8 MiB would become 300.
         bomb("600,000 types", || bombs::many_types(600_000), Refused("`definitions`")),
-        bomb("49,000 types", || bombs::many_types(49_000), Refused("no manifest")),
+        bomb("30,000 types", || bombs::many_types(30_000), Refused("no manifest")),
         bomb(
             "900,000 types of a component",
             || bombs::many_component_types(900_000),
@@ -428,6 +428,32 @@ fn check_bombs() -> Vec<Case> {
         ),
         bomb("700,000 records", || bombs::many_records(700_000), Refused("`definitions`")),
         bomb("49,000 records", || bombs::many_records(49_000), Refused("no manifest")),
+        bomb(
+            "80 records of 9,000 fields",
+            || bombs::wide_records(80, 9_000),
+            Refused("`definitions`"),
+        ),
+        bomb("4 records of 9,000 fields", || bombs::wide_records(4, 9_000), Refused("no manifest")),
+        bomb(
+            "a million types in the type of an instance",
+            || bombs::instance_type(1_000_000),
+            Refused("`definitions`"),
+        ),
+        bomb(
+            "90,000 types in the type of an instance",
+            || bombs::instance_type(90_000),
+            Refused("no manifest"),
+        ),
+        bomb(
+            "a million types in the type of a component",
+            || bombs::component_type(1_000_000),
+            Refused("`definitions`"),
+        ),
+        bomb(
+            "20 instances of 40,000 names",
+            || bombs::instances_of_names(20, 40_000),
+            Refused("`definitions`"),
+        ),
         bomb("a million imports", || bombs::many_imports(1_000_000), Refused("`definitions`")),
         bomb("600,000 exports", || bombs::many_exports(600_000), Refused("`definitions`")),
         bomb(

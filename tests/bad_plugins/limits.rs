@@ -97,6 +97,17 @@ fn what_a_stage_may_not_is_told_with_the_key_that_allows_more() {
 }
 
 #[test]
+fn the_backtrace_of_a_trap_is_short_however_long_the_names_in_it_are() {
+    let name = "n".repeat(90_000);
+    let guest = Guest::new(Filter)
+        .fields(&format!("(func ${name} (unreachable))"))
+        .when_hot(&format!("(call ${name})"));
+    let text = end_of(&engine(), guest.module(), Limits::default());
+    assert!(text.contains(&name[..200]) && text.contains('…'), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 301), "{text}");
+}
+
+#[test]
 fn fuel_that_is_burnt_is_told_with_its_key() {
     let settings = EngineSettings { bound: Bound::Fuel, ..engine_settings() };
     let engine = Engine::start(settings, HostLimits::default()).unwrap();
@@ -126,7 +137,10 @@ fn stack_and_compiling_are_told_with_the_keys_that_allow_more() {
         .fields("(func $deeper (param i64) (result i64) (i64.add (local.get 0) (call $deeper (local.get 0))))")
         .when_hot("(drop (call $deeper (i64.const 1)))");
     let text = end_of(&engine(), deep.module(), Limits::default());
-    assert!(text.contains("`stack_kib` in [plugins]"), "{text}");
+    assert!(
+        text.contains("than the 262144 bytes that it may have (`stack_kib` in [plugins])"),
+        "{text}"
+    );
 
     let bomb = bombs::with_module(&Guest::new(Filter).component(), &bombs::many_locals(2_000, 200));
     let file = PluginFile::check(bomb, &HostLimits::default()).unwrap();

@@ -22,13 +22,24 @@ pub enum Bound {
     Fuel,
 }
 
-/// A kind of compiled code. Files of one kind run on every machine that asks for it.
+/// Which processors of a machine's kind compiled code runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// This very one, with all that it has.
+    This,
+    /// Any.
+    Any,
+}
+
+/// A kind of compiled code. Code for any processor runs on every machine that asks for its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeKind {
     /// The machine, as compiled code is named after it: `x86_64`, `aarch64`, `pulley64` or `pulley32`.
     pub machine: &'static str,
     /// What ends a call.
     pub bound: Bound,
+    /// For which processors it is compiled. No part of the kind's name: whoever looks for code takes either.
+    pub processor: Processor,
 }
 
 /// What this machine runs without an interpreter.
@@ -57,10 +68,10 @@ impl CodeKind {
             Execution::Native => HERE,
             Execution::Interpreted => INTERPRETED_HERE,
         };
-        CodeKind { machine, bound }
+        CodeKind { machine, bound, processor: Processor::This }
     }
 
-    /// What the machine of a Rust target runs, such as `aarch64-unknown-linux-gnu`; `None` when Weir does not run there.
+    /// What all machines of a Rust target run, such as `aarch64-unknown-linux-gnu`; `None` when Weir does not run there.
     pub fn of_target(target: &str, execution: Execution) -> Option<CodeKind> {
         let architecture = target.split('-').next().unwrap_or_default();
         let machine = match (architecture, execution) {
@@ -70,7 +81,8 @@ impl CodeKind {
             ("arm" | "armv6" | "armv7" | "i686", _) => "pulley32",
             _ => return None,
         };
-        target.contains("linux").then_some(CodeKind { machine, bound: Bound::Time })
+        let kind = CodeKind { machine, bound: Bound::Time, processor: Processor::Any };
+        target.contains("linux").then_some(kind)
     }
 
     /// The words that name this kind among others.
@@ -82,11 +94,11 @@ impl CodeKind {
         format!("{}-{bound}", self.machine)
     }
 
-    /// The kind of some words.
-    pub(super) fn from_words(words: &str) -> Option<CodeKind> {
+    /// The kind of some words, for these processors.
+    pub(super) fn from_words(words: &str, processor: Processor) -> Option<CodeKind> {
         let machines = ["x86_64", "aarch64", "pulley64", "pulley32"];
         let kinds = machines.into_iter().flat_map(|machine| {
-            [Bound::Time, Bound::Fuel].map(|bound| CodeKind { machine, bound })
+            [Bound::Time, Bound::Fuel].map(|bound| CodeKind { machine, bound, processor })
         });
         kinds.into_iter().find(|kind| kind.words() == words)
     }
@@ -95,8 +107,11 @@ impl CodeKind {
     pub(super) fn config(&self, stack_bytes: usize) -> wasmtime::Result<Config> {
         let mut config = Config::new();
         match self.machine {
-            // With no target named, the compiler uses what this very processor has.
-            here if here == HERE && !here.starts_with("pulley") => {}
+            // With no target named, the compiler uses what this very processor has. A named one has the least that its
+            // architecture promises.
+            here if here == HERE
+                && self.processor == Processor::This
+                && !here.starts_with("pulley") => {}
             pulley if pulley.starts_with("pulley") => {
                 config.target(pulley)?;
             }
@@ -152,9 +167,9 @@ mod tests {
         for bound in [Bound::Time, Bound::Fuel] {
             for execution in [Execution::Native, Execution::Interpreted] {
                 let kind = CodeKind::here(execution, bound);
-                assert_eq!(CodeKind::from_words(&kind.words()), Some(kind));
+                assert_eq!(CodeKind::from_words(&kind.words(), Processor::This), Some(kind));
             }
         }
-        assert_eq!(CodeKind::from_words("toaster-time"), None);
+        assert_eq!(CodeKind::from_words("toaster-time", Processor::Any), None);
     }
 }

@@ -1,9 +1,8 @@
 //! Compiled plugins on disk. What is read back becomes machine code that nothing confines, so a file counts only when it was
 //! sealed with this folder's own key and nobody else can write it; anything else is compiled anew.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,6 +11,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::{digest, hmac};
 
 use super::code::CodeKind;
+use super::compiler::{Compiler, MOST_CODE};
 use crate::data_dir::DataDir;
 use crate::file;
 
@@ -28,10 +28,10 @@ const KEY: &str = "key";
 const KEY_LENGTH: usize = 32;
 /// The seal in front of the code: an HMAC-SHA256 over the file's name and the code.
 const SEAL_LENGTH: usize = 32;
-/// Largest file: a Python plugin has 43 MB of code.
-const MOST_BYTES: u64 = 256 << 20;
 /// Most files that are kept; the oldest go first. A gateway has a few plugins, and as many again after each update.
 const MOST_FILES: usize = 64;
+/// Most bytes that all files have together; the oldest go first. An SD card is small, and ten plugins in Python fit.
+const MOST_BYTES: u64 = 512 << 20;
 /// What code depends on beside the plugin and its kind. The second is set by `build.rs`.
 const VERSIONS: &str =
     concat!("weir ", env!("CARGO_PKG_VERSION"), ", wasmtime ", env!("WASMTIME_VERSION"));
@@ -43,21 +43,33 @@ impl CodeCache {
     }
 
     /// Uses a folder, which only this user may write, with the key that is in it. Where there is none, or one that others could
-    /// have read or written, a new one is made: then all that was there before is compiled anew.
+    /// have read or written, a new one is made: then all that was there before is compiled anew. A host without a compiler
+    /// could not do that, and refuses such a key.
     pub fn open(folder: &Path) -> io::Result<CodeCache> {
+        CodeCache::open_for(folder, &Compiler::default())
+    }
+
+    fn open_for(folder: &Path, compiler: &Compiler) -> io::Result<CodeCache> {
         is_ours(&fs::metadata(folder)?, 0o022).map_err(io::Error::other)?;
         let path = folder.join(KEY);
         let key = match read_key(&path) {
             Ok(key) => key,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
+                    if *compiler == Compiler::Nobody {
+                        return Err(io::Error::other(format!(
+                            "its key, the file {}, is not used: {error}. With a new key none of its code could be used, and \
+                             this host has no compiler: copy the folder here again, for its user alone (chmod -R go= on it)",
+                            path.display()
+                        )));
+                    }
                     tracing::warn!(file = %path.display(), "The key of the compiled plugins is not used: {error}. Plugins are compiled anew.");
                 }
                 let mut key = vec![0; KEY_LENGTH];
                 SystemRandom::new()
                     .fill(&mut key)
                     .map_err(|_| io::Error::other("the system gives no random bytes"))?;
-                file::write_atomically(&path, &key)?;
+                file::write_atomically(&path, &[&key])?;
                 key
             }
         };
@@ -80,17 +92,26 @@ impl CodeCache {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let file = File::open(self.folder.join(name))?;
+        let mut file = File::open(self.folder.join(name))?;
         is_ours(&file.metadata()?, 0o022).map_err(io::Error::other)?;
         // It is read, not mapped: nobody can change it after it was checked.
-        let mut sealed = file::bounded(file, MOST_BYTES)?;
-        if sealed.len() < SEAL_LENGTH {
-            return Err(io::Error::other("it is cut off"));
+        let mut seal = [0; SEAL_LENGTH];
+        file.read_exact(&mut seal).map_err(|_| io::Error::other("it is cut off"))?;
+        let code = file::bounded(file, MOST_CODE)?;
+        // Nobody outside learns how long this comparison takes.
+        if self.seal(name, &code).as_ref() != seal {
+            return Err(io::Error::other("it is damaged, or was made with another key"));
         }
-        let code = sealed.split_off(SEAL_LENGTH);
-        hmac::verify(&self.key, &sealable(name, &code), &sealed)
-            .map_err(|_| io::Error::other("it is damaged, or was made with another key"))?;
         Ok(code)
+    }
+
+    /// The name is sealed too, so that code of one plugin is not taken for another's.
+    fn seal(&self, name: &str, code: &[u8]) -> hmac::Tag {
+        let mut seal = hmac::Context::with_key(&self.key);
+        seal.update(name.as_bytes());
+        seal.update(&[0]);
+        seal.update(code);
+        seal.sign()
     }
 
     /// Keeps the code of a plugin.
@@ -101,27 +122,34 @@ impl CodeCache {
         code: &[u8],
     ) -> io::Result<PathBuf> {
         let name = name(plugin, kind);
-        let seal = hmac::sign(&self.key, &sealable(&name, code));
+        let seal = self.seal(&name, code);
         let path = self.folder.join(&name);
-        file::write_atomically(&path, &[seal.as_ref(), code].concat())?;
-        self.tidy(&path)?;
+        file::write_atomically(&path, &[seal.as_ref(), code])?;
+        if let Err(error) = self.tidy(&path, MOST_BYTES) {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, "Old compiled plugins cannot be removed: {error}.");
+        }
         Ok(path)
     }
 
-    /// Removes the oldest files when there are too many, but not the one that was just written.
-    fn tidy(&self, keep: &Path) -> io::Result<()> {
-        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+    /// Removes the oldest files when there are too many, or too many bytes in them, but not the one that was just written.
+    fn tidy(&self, keep: &Path, most_bytes: u64) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "cwasm") && path != keep {
-                files.push((entry.metadata()?.modified()?, path));
+                let metadata = entry.metadata()?;
+                files.push((metadata.modified()?, metadata.len(), path));
             }
         }
         files.sort();
-        let too_many = (files.len() + 1).saturating_sub(MOST_FILES);
-        for (_, file) in files.iter().take(too_many) {
-            fs::remove_file(file)?;
+        let mut bytes = fs::metadata(keep)?.len();
+        for (newer, (_, length, file)) in files.iter().rev().enumerate() {
+            bytes = bytes.saturating_add(*length);
+            if newer + 1 >= MOST_FILES || bytes > most_bytes {
+                fs::remove_file(file)?;
+            }
         }
         Ok(())
     }
@@ -156,17 +184,7 @@ fn name(plugin: &[u8; 32], kind: &CodeKind) -> String {
     of.update(plugin);
     of.update(VERSIONS.as_bytes());
     of.update(kind.words().as_bytes());
-    let mut name = kind.words() + "-";
-    for byte in of.finish().as_ref() {
-        // Writing to a text cannot fail.
-        let _written = write!(name, "{byte:02x}");
-    }
-    name + ".cwasm"
-}
-
-/// What is sealed: the name too, so that code of one plugin is not taken for another's.
-fn sealable(name: &str, code: &[u8]) -> Vec<u8> {
-    [name.as_bytes(), &[0], code].concat()
+    format!("{}-{}.cwasm", kind.words(), file::hex(of.finish().as_ref()))
 }
 
 #[cfg(test)]
@@ -239,7 +257,8 @@ mod tests {
         assert!(cache.load(&PLUGIN, &kind()).is_some());
         // A key that others could read may seal what they like.
         set(&folder.path().join(KEY), 0o640);
-        let renewed = CodeCache::open(folder.path()).unwrap();
+        let renewed =
+            CodeCache::open_for(folder.path(), &Compiler::Process(PathBuf::new())).unwrap();
         assert_eq!(renewed.load(&PLUGIN, &kind()), None);
         set(folder.path(), 0o770);
         let refused = CodeCache::open(folder.path()).unwrap_err().to_string();
@@ -255,5 +274,36 @@ mod tests {
         let files = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(files, MOST_FILES + 1, "and the key");
         assert!(cache.load(&[99; 32], &kind()).is_some());
+    }
+
+    #[test]
+    fn the_oldest_files_go_when_they_have_too_many_bytes() {
+        let (folder, cache, first) = cache();
+        let aged = |plugin: u8, age| {
+            let file = cache.store(&[plugin; 32], &kind(), &[0; 68]).unwrap();
+            let time = SystemTime::now() - std::time::Duration::from_secs(age);
+            File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+            file
+        };
+        let [older, newer, newest] = [(1, 30), (2, 20), (3, 10)].map(|(p, age)| aged(p, age));
+        // The first one is the smallest, and is kept although it is the newest by its time no more.
+        cache.tidy(&first, 36 + 250).unwrap();
+        let there: Vec<_> = [&first, &older, &newer, &newest].map(|file| file.exists()).into();
+        assert_eq!(there, [true, false, true, true]);
+        cache.tidy(&older, 0).unwrap_err();
+        cache.tidy(&newer, 0).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "that one and the key");
+    }
+
+    #[test]
+    fn a_key_is_not_renewed_where_nothing_can_be_compiled_anew() {
+        let (folder, _, _) = cache();
+        let key = folder.path().join(KEY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = CodeCache::open_for(folder.path(), &Compiler::Nobody).unwrap_err();
+        assert!(refused.to_string().contains("its permissions are 640"), "{refused}");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let cache = CodeCache::open_for(folder.path(), &Compiler::Nobody).unwrap();
+        assert_eq!(cache.load(&PLUGIN, &kind()).unwrap(), b"code");
     }
 }

@@ -48,6 +48,7 @@ pub struct Plugin {
     pub(super) engine: wasmtime::Engine,
     pub(super) world: World,
     pub(super) bound: Bound,
+    pub(super) stack_bytes: usize,
 }
 
 /// A plugin that is ready to be instantiated, by its world.
@@ -79,6 +80,7 @@ impl Engine {
     pub fn compile(&self, file: &PluginFile) -> Result<Plugin, CompileError> {
         let kind = CodeKind::here(self.settings.execution, self.settings.bound);
         let cache = self.settings.cache.as_deref();
+        let mut unusable = None;
         if let Some(code) = cache.and_then(|cache| cache.load(&file.sha256, &kind)) {
             match self.load(file, &code) {
                 Ok(plugin) => return Ok(plugin),
@@ -88,10 +90,17 @@ impl Engine {
                         plugin = file.manifest.name,
                         "A compiled plugin does not fit: {error}."
                     );
+                    unusable = Some(error.to_string());
                 }
             }
         }
-        let code = compiler::compile(&self.settings.compiler, &file.bytes, &kind, &self.limits)?;
+        let code = compiler::compile(&self.settings.compiler, &file.bytes, &kind, &self.limits);
+        let code = code.map_err(|error| match error {
+            CompileError::NoCompiler { machine, .. } => {
+                CompileError::NoCompiler { machine, unusable }
+            }
+            other => other,
+        })?;
         if let Some(Err(error)) = cache.map(|cache| cache.store(&file.sha256, &kind, &code)) {
             tracing::warn!(
                 plugin = file.manifest.name,
@@ -123,7 +132,8 @@ impl Engine {
             }
             PluginKind::Alert => World::Alert(AlertPre::new(pre).map_err(unusable)?),
         };
-        Ok(Plugin { engine: self.engine.clone(), world, bound: self.settings.bound })
+        let (engine, bound) = (self.engine.clone(), self.settings.bound);
+        Ok(Plugin { engine, world, bound, stack_bytes: self.limits.stack_bytes })
     }
 }
 
@@ -153,4 +163,34 @@ pub fn compile_into(
     cache
         .store(&file.sha256, kind, &code)
         .map_err(|e| CompileError::Engine(format!("cannot keep the code: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::standard;
+
+    #[test]
+    fn without_a_compiler_it_is_told_why_code_that_is_there_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(folder.path()).unwrap();
+        let limits = HostLimits::default();
+        let file = PluginFile::check(standard("filter-median").unwrap(), &limits).unwrap();
+        let kind = CodeKind::here(Execution::Native, Bound::Time);
+        cache.store(&file.sha256, &kind, b"another machine's").unwrap();
+        let cache = Some(Arc::new(cache));
+        let told = |cache| {
+            let settings =
+                EngineSettings { compiler: Compiler::Nobody, cache, ..Default::default() };
+            let engine = Engine::start(settings, limits).unwrap();
+            engine.compile(&file).err().unwrap().to_string()
+        };
+        for (cache, why) in
+            [(None, "can be used: make it"), (cache, "(what is there: cannot run its code: ")]
+        {
+            let told = told(cache);
+            println!("{told}");
+            assert!(told.contains(why), "{told}");
+        }
+    }
 }

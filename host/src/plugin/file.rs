@@ -241,9 +241,9 @@ fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
     let (mut depth, mut modules, mut definitions) = (0, 0, 0_usize);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(damaged)?;
-        outline.makers.see(&payload);
         definitions = definitions.saturating_add(count(&payload));
         within("definitions", definitions, limits.definitions, "definitions")?;
+        outline.makers.see(&payload);
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
@@ -292,23 +292,28 @@ fn outline(bytes: &[u8], limits: &HostLimits) -> Result<Outline, FileError> {
     Ok(outline)
 }
 
+/// One definition may have a million others in it, or ten thousand fields, so each eight bytes of a section that has such
+/// count as one at least. What the standard plugins and those of other toolchains define takes longer.
+const BYTES_A_DEFINITION: usize = 8;
+
 /// How many things a section defines that take memory to check.
 fn count(payload: &Payload<'_>) -> usize {
-    let count = match payload {
-        Payload::TypeSection(section) => section.count(),
-        Payload::ImportSection(section) => section.count(),
-        Payload::ExportSection(section) => section.count(),
-        Payload::CoreTypeSection(section) => section.count(),
-        Payload::InstanceSection(section) => section.count(),
-        Payload::ComponentTypeSection(section) => section.count(),
-        Payload::ComponentInstanceSection(section) => section.count(),
-        Payload::ComponentAliasSection(section) => section.count(),
-        Payload::ComponentCanonicalSection(section) => section.count(),
-        Payload::ComponentImportSection(section) => section.count(),
-        Payload::ComponentExportSection(section) => section.count(),
-        _ => 0,
+    let (count, range) = match payload {
+        Payload::TypeSection(section) => (section.count(), section.range()),
+        Payload::ImportSection(section) => (section.count(), 0..0),
+        Payload::ExportSection(section) => (section.count(), 0..0),
+        Payload::CoreTypeSection(section) => (section.count(), section.range()),
+        Payload::InstanceSection(section) => (section.count(), section.range()),
+        Payload::ComponentTypeSection(section) => (section.count(), section.range()),
+        Payload::ComponentInstanceSection(section) => (section.count(), section.range()),
+        Payload::ComponentAliasSection(section) => (section.count(), 0..0),
+        Payload::ComponentCanonicalSection(section) => (section.count(), 0..0),
+        Payload::ComponentImportSection(section) => (section.count(), 0..0),
+        Payload::ComponentExportSection(section) => (section.count(), 0..0),
+        _ => (0, 0..0),
     };
-    usize::try_from(count).unwrap_or(usize::MAX)
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    count.max(range.len().div_ceil(BYTES_A_DEFINITION))
 }
 
 fn is_allowed(import: &str) -> bool {
@@ -316,4 +321,29 @@ fn is_allowed(import: &str) -> bool {
     ALLOWED_IMPORTS.contains(&interface)
         // Types that a world uses are imported under their own names.
         || ["readings", "series", "fault-reason", "alarm"].contains(&import)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::STANDARD;
+
+    fn definitions(bytes: &[u8]) -> usize {
+        Parser::new(0).parse_all(bytes).map(|payload| count(&payload.unwrap())).sum()
+    }
+
+    #[test]
+    fn honest_plugins_define_little() {
+        for (name, module) in STANDARD {
+            let has = definitions(module);
+            assert!((1..100).contains(&has), "{name}: {has}");
+            #[cfg(feature = "compiler")]
+            {
+                let encoder = wit_component::ComponentEncoder::default().module(module).unwrap();
+                let has = definitions(&{ encoder }.encode().unwrap());
+                println!("{name}, a component: {has}");
+                assert!((100..1_000).contains(&has), "{name}: {has}");
+            }
+        }
+    }
 }

@@ -10,6 +10,8 @@ use crate::file::printable;
 pub(super) struct HostState {
     stage: String,
     pub(super) limits: Limits,
+    /// The stack that it may have, in bytes.
+    pub(super) stack_bytes: usize,
     /// How much memory it has, in bytes.
     memory_bytes: usize,
     /// What was asked for, when it was refused.
@@ -38,8 +40,9 @@ pub struct Kept {
 }
 
 impl HostState {
-    pub(super) fn new(stage: &str, limits: Limits, kept: Kept) -> Self {
-        HostState { stage: stage.to_owned(), limits, memory_bytes: 0, refused: None, kept }
+    pub(super) fn new(stage: &str, limits: Limits, stack_bytes: usize, kept: Kept) -> Self {
+        let stage = stage.to_owned();
+        HostState { stage, limits, stack_bytes, memory_bytes: 0, refused: None, kept }
     }
 }
 

@@ -12,7 +12,7 @@ use super::code::Bound;
 use super::engine::{EPOCH, Plugin, World};
 use super::host_state::{HostState, Kept, Refused};
 use super::{Limits, check};
-use crate::file::printable;
+use crate::file::excerpt;
 use crate::reading::{Alarm, Fault, FaultReason, Readings, Series, Timestamp};
 
 /// A plugin instance with a store of its own. Owned by one thread.
@@ -60,7 +60,8 @@ impl Instance {
         limits: Limits,
         kept: Kept,
     ) -> Result<Instance, Trap> {
-        let mut store = Store::new(&plugin.engine, HostState::new(stage, limits, kept));
+        let state = HostState::new(stage, limits, plugin.stack_bytes, kept);
+        let mut store = Store::new(&plugin.engine, state);
         store.limiter(|state| state);
         store.set_max_component_handles(limits.handles);
         bound_pass(&mut store, plugin.bound);
@@ -219,6 +220,9 @@ pub enum Applied {
 /// Series 4, time 8, value 8, quality 1.
 const BYTES_A_READING: usize = 21;
 
+/// Most lines of a trap's text: wasmtime tells 20 frames.
+const MOST_LINES: usize = 40;
+
 /// Each batch or tick has a deadline, or fuel, of its own: a plugin that takes its time in each of many calls must not hold up a
 /// batch either.
 fn bound_pass(store: &mut Store<HostState>, bound: Bound) {
@@ -284,7 +288,10 @@ fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
         ),
         (Some(Cause::StackOverflow), _) => (
             FaultReason::PluginTrap,
-            "the plugin needs more stack than it may have (`stack_kib` in [plugins])".to_owned(),
+            format!(
+                "the plugin needs more stack than the {} bytes that it may have (`stack_kib` in [plugins])",
+                state.stack_bytes
+            ),
         ),
         _ => (FaultReason::PluginTrap, counted(&format!("{error:#}"), limits)),
     };
@@ -292,10 +299,18 @@ fn trap(error: &wasmtime::Error, state: &HostState) -> Trap {
     if let Some(Cause::Interrupt | Cause::StackOverflow) = cause {
         state.kept.calls.ended(reason);
     }
-    // A backtrace has the plugin's own names in it.
     let text = if why.is_empty() { format!("{error:?}") } else { format!("{why}: {error:?}") };
-    let lines: Vec<String> = text.lines().map(printable).collect();
-    Trap { reason, text: lines.join("\n") }
+    Trap { reason, text: bounded(&text) }
+}
+
+/// A backtrace has the plugin's own names in it, which may be as long as its file.
+fn bounded(text: &str) -> String {
+    let mut lines: Vec<String> = text.lines().take(MOST_LINES).map(excerpt).collect();
+    match text.lines().count() - lines.len() {
+        0 => {}
+        more => lines.push(format!("… and {more} lines more")),
+    }
+    lines.join("\n")
 }
 
 /// What wasmtime counts by itself and tells by a text alone, with the key that allows more; empty for anything else.

@@ -72,8 +72,8 @@ pub struct HostLimits {
     pub nesting: usize,
     /// Most modules and components inside one file. A Rust plugin has none, one in JavaScript 34, one in Python 39.
     pub modules: usize,
-    /// Most definitions in one file: types, imports, exports, and what is made of them. Checking one may take 500 bytes of
-    /// memory. The standard plugins have some hundred, one in Python some ten thousand.
+    /// Most definitions in one file: types, imports, exports, and what is made of them, one at least for each eight bytes of
+    /// types and instances. Checking one may take 500 bytes of memory. The standard plugins have some hundred, one in Python some ten thousand.
     pub definitions: usize,
     /// Deepest stack of wasm frames, in bytes.
     pub stack_bytes: usize,
@@ -97,6 +97,19 @@ impl Default for HostLimits {
             compile_memory_bytes: 768 << 20,
         }
     }
+}
+
+impl HostLimits {
+    /// As much as a pipeline file can allow: for whoever makes a plugin by hand. Whether it fits a gateway is asked there.
+    pub const LARGEST: HostLimits = HostLimits {
+        file_bytes: 256 << 20,
+        nesting: 64,
+        modules: 1_000,
+        definitions: 1_000_000,
+        stack_bytes: 1 << 20,
+        compile_time: Duration::from_secs(3_600),
+        compile_memory_bytes: 4_095 << 20,
+    };
 }
 
 /// Longest word for an alarm's condition and for a counter, in characters: the contract's.

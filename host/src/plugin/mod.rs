@@ -22,7 +22,7 @@ mod standard;
 mod toolchains;
 
 pub use calls::{Calls, EndedCall};
-pub use code::{Bound, CodeKind, Execution};
+pub use code::{Bound, CodeKind, Execution, Processor};
 pub use code_cache::CodeCache;
 #[cfg(feature = "compiler")]
 pub use compile::compile_as_ordered;

@@ -1,7 +1,6 @@
 //! `weir plugin compile`: compiled plugins for a gateway that has no compiler, or no time for one.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 
@@ -21,8 +20,8 @@ pub(super) struct Compile {
     /// The data folder; made when it is missing.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// The machine, as Rust calls it, for instance aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf [default: this
-    /// one].
+    /// The machine, as Rust calls it, for instance aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf: the code runs on
+    /// any processor of it [default: this one, with all that its processor has].
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
     /// For `weir run --interpret`.
@@ -53,13 +52,7 @@ impl Compile {
         let cache = CodeCache::of(&data_dir)
             .map_err(|e| format!("cannot use the folder {}: {e}", self.data_dir.display()))?;
         // Whoever compiles by hand has the time and the memory.
-        let limits = HostLimits {
-            file_bytes: 256 << 20,
-            definitions: 1_000_000,
-            compile_time: Duration::from_secs(3_600),
-            compile_memory_bytes: 4_095 << 20,
-            ..HostLimits::default()
-        };
+        let limits = HostLimits::LARGEST;
         let compiler = Compiler::default();
         for name in &self.plugins {
             let failed = |error: &dyn std::error::Error| format!("{name}: {}", with_causes(error));

@@ -23,16 +23,14 @@ pub(super) struct Embed {
     output: Option<PathBuf>,
 }
 
-/// Largest plugin file.
-const MOST_BYTES: usize = 256 << 20;
 /// Largest manifest: the standard plugins' have 2 kB.
 const MANIFEST_BYTES: u64 = 1 << 20;
 
 impl Embed {
     pub(super) fn run(self) -> Result<(), Failure> {
         // Whether it is small enough for a gateway is asked there.
-        let limits = HostLimits { file_bytes: MOST_BYTES, ..HostLimits::default() };
-        let bytes = read(&self.file, MOST_BYTES as u64)?;
+        let limits = HostLimits::LARGEST;
+        let bytes = read(&self.file, limits.file_bytes as u64)?;
         let manifest = read(&self.manifest, MANIFEST_BYTES)?;
         let (embedded, had_one) =
             embed(&bytes, &manifest).map_err(|error| at(self.culprit(&error), &error))?;
@@ -86,6 +84,6 @@ fn read(file: &Path, most: u64) -> Result<Vec<u8>, Failure> {
 fn write(file: &Path, bytes: &[u8], like: &Path) -> io::Result<()> {
     let permissions = fs::metadata(like)?.permissions();
     // The folder of a bare name is the one that it is written in.
-    write_atomically(&std::path::absolute(file)?, bytes)?;
+    write_atomically(&std::path::absolute(file)?, &[bytes])?;
     fs::set_permissions(file, permissions)
 }

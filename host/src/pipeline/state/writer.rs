@@ -137,7 +137,7 @@ impl Disk {
         }
         // Until it is written the file may hold either.
         self.written.remove(&state.stage);
-        match file::write_atomically(&self.folder.file_of(&state.stage), &state.to_bytes()) {
+        match file::write_atomically(&self.folder.file_of(&state.stage), &[&state.to_bytes()]) {
             Ok(()) => {
                 self.written.insert(state.stage.clone(), sum);
                 if self.failures.remove(&state.stage).is_some() && self.failures.is_empty() {

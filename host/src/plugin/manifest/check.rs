@@ -1,36 +1,84 @@
 //! What JSON alone does not say of a manifest: names that are told apart, and defaults that their own ranges allow.
 
-use super::{Manifest, Parameter, ParameterKind};
+use std::collections::HashSet;
 
-/// All that is wrong.
+use super::{Manifest, Parameter, ParameterKind};
+use crate::file::excerpt;
+
+/// Most parameters, those of tables included. `alert-limit` has eight.
+const MOST_PARAMETERS: usize = 1_000;
+/// Most problems that are told; of further ones their number.
+const MOST_PROBLEMS: usize = 20;
+
+/// All that is wrong, or its beginning.
 pub(super) fn problems(manifest: &Manifest) -> Vec<String> {
-    let mut problems = Vec::new();
+    let has = number_of(&manifest.parameters);
+    if has > MOST_PARAMETERS {
+        return vec![format!("it has {has} parameters: at most {MOST_PARAMETERS} are allowed")];
+    }
+    let mut problems = Problems::default();
     for (key, text) in [("name", &manifest.name), ("version", &manifest.version)] {
         if text.trim().is_empty() {
-            problems.push(format!("`{key}` is empty"));
+            problems.tell(&format!("`{key}` is empty"));
         }
     }
     of_parameters(&mut problems, "", &manifest.parameters);
-    problems
+    problems.all()
 }
 
-fn of_parameters(problems: &mut Vec<String>, path: &str, parameters: &[Parameter]) {
-    for (position, parameter) in parameters.iter().enumerate() {
+#[derive(Default)]
+struct Problems {
+    told: Vec<String>,
+    more: usize,
+}
+
+impl Problems {
+    /// What is in a manifest may be as long as it.
+    fn tell(&mut self, problem: &str) {
+        if self.told.len() < MOST_PROBLEMS {
+            self.told.push(excerpt(problem));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn all(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.told.push(format!("and {} more", self.more));
+        }
+        self.told
+    }
+}
+
+/// Those of a table.
+fn inner(parameter: &Parameter) -> Option<&[Parameter]> {
+    match &parameter.kind {
+        ParameterKind::Table { parameters } | ParameterKind::PerSensor { parameters } => {
+            Some(parameters)
+        }
+        _ => None,
+    }
+}
+
+fn number_of(parameters: &[Parameter]) -> usize {
+    let inside = |parameter| inner(parameter).map_or(0, number_of);
+    parameters.len() + parameters.iter().map(inside).sum::<usize>()
+}
+
+fn of_parameters(problems: &mut Problems, path: &str, parameters: &[Parameter]) {
+    let mut names = HashSet::new();
+    for parameter in parameters {
         let key = format!("{path}{}", parameter.name);
         if parameter.name.is_empty() {
-            problems.push(format!("a parameter of `{path}` has an empty name"));
+            problems.tell(&format!("a parameter of `{path}` has an empty name"));
         }
-        if parameters.iter().take(position).any(|other| other.name == parameter.name) {
-            problems.push(format!("parameter `{key}` is there twice"));
+        if !names.insert(&parameter.name) {
+            problems.tell(&format!("parameter `{key}` is there twice"));
         }
-        if let Some(problem) = of_range(parameter) {
-            problems.push(format!("parameter `{key}`: {problem}"));
-        } else if let Some(problem) = of_default(parameter) {
-            problems.push(format!("parameter `{key}`: {problem}"));
+        if let Some(problem) = of_range(parameter).or_else(|| of_default(parameter)) {
+            problems.tell(&format!("parameter `{key}`: {problem}"));
         }
-        if let ParameterKind::Table { parameters } | ParameterKind::PerSensor { parameters } =
-            &parameter.kind
-        {
+        if let Some(parameters) = inner(parameter) {
             of_parameters(problems, &format!("{key}."), parameters);
         }
     }
@@ -158,5 +206,23 @@ mod tests {
             "its manifest is wrong: parameter `a` is there twice; parameter `s.low`: its `default` is 9: \
              must be a number in its range"
         );
+    }
+
+    #[test]
+    fn what_is_told_is_bounded_however_much_is_wrong() {
+        let parameters = |count: usize| {
+            let one = r#"{"name":"a","description":"","type":"text"}"#;
+            vec![one; count].join(",")
+        };
+        let twice = wrong(&parameters(1_000));
+        assert_eq!(twice.matches("is there twice").count(), 20);
+        assert!(twice.ends_with("; and 979 more"), "{twice}");
+        let table = format!(
+            r#"{{"name":"t","description":"","type":"table","parameters":[{}]}}"#,
+            parameters(1_000)
+        );
+        assert!(wrong(&table).contains("it has 1001 parameters: at most 1000 are allowed"));
+        let long = parameters(2).replace(r#""a""#, &format!(r#""{}""#, "a".repeat(100_000)));
+        assert!(wrong(&long).len() < 1_000);
     }
 }
