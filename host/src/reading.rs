@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use time::{Timestamp, TimestampError};
-pub use words::{Doubt, FaultReason, Quantity};
+pub use words::{Doubt, FaultReason, Quantity, Severity};
 
 /// How far a reading can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,17 +286,6 @@ pub enum AlarmState {
     Active,
     /// It no longer holds.
     Cleared,
-}
-
-/// How urgent an alarm is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Look at it today.
-    Warning,
-    /// Act now.
-    Critical,
 }
 
 /// A change of an alarm's state, or a reminder that it is still active.

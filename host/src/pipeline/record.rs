@@ -31,10 +31,11 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use self::line::Line;
 pub(super) use self::line::{Header, Recorded, ended_line, observed_line};
-use self::line::{Line, hex};
 pub use self::read::BadRecording;
 pub(super) use self::read::{Next, Reader};
+use crate::file::hex;
 use crate::spool::{Added, Spool, SpoolState, Stored};
 use crate::uplink::wire::{Body, to_json};
 

@@ -76,6 +76,18 @@ words! {
 }
 
 words! {
+    /// How urgent an alarm is.
+    Severity {
+        /// Good to know.
+        Info = "info",
+        /// Look at it today.
+        Warning = "warning",
+        /// Act now.
+        Critical = "critical",
+    }
+}
+
+words! {
     /// What a series measures. The word is the `type` of its messages.
     Quantity {
         /// In degrees Celsius.

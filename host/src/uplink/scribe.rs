@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::wire::{Body, Event, Measured, UNSYNCHRONIZED};
 use crate::reading::{
-    Alarm, AlarmState, Doubt, Fault, Quantity, Reading, Series, Severity, Sighting, Timestamp,
-    WallClock,
+    Alarm, AlarmState, Doubt, Fault, Quantity, Reading, Series, Sighting, Timestamp, WallClock,
 };
 
 /// How the chain's steady times become those of the wire, and which series have which names.
@@ -56,17 +55,12 @@ impl Scribe {
             AlarmState::Active => "active",
             AlarmState::Cleared => "cleared",
         };
-        let severity = match alarm.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        };
         Body::Event(Event::Alarm {
             alarm: stage.clone(),
             sensor: self.name_of(alarm.series),
             condition: alarm.condition.as_str().into(),
             state: state.into(),
-            severity: severity.into(),
+            severity: alarm.severity.as_str().into(),
             value: alarm.value,
             limit: alarm.limit,
             time: self.time(alarm.time),
@@ -112,7 +106,7 @@ impl Scribe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{FaultReason, Quality};
+    use crate::reading::{FaultReason, Quality, Severity};
     use crate::uplink::wire::Message;
     use crate::uplink::wire::tests::series;
 

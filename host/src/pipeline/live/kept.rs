@@ -55,9 +55,7 @@ impl Kept {
         match CodeCache::of(data_dir) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
-                tracing::warn!(
-                    "Compiled plugins are not kept, and each start compiles them: {error}."
-                );
+                tracing::warn!("The compiled plugins in the data folder are not used: {error}.");
                 None
             }
         }

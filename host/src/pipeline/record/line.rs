@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::file::hex;
 use crate::pipeline::Stage;
 use crate::plugin::{EndedCall, PluginFile};
 use crate::reading::{
@@ -326,10 +327,6 @@ fn word<T: Copy>(
         let known: Vec<&str> = all.iter().map(|&one| as_str(one)).collect();
         format!("{what} `{}`: must be one of {}", word.escape_debug(), known.join(", "))
     })
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(hex: &str) -> Result<Vec<u8>, String> {

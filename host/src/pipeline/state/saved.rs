@@ -9,6 +9,7 @@
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::file::hex;
 use crate::reading::{Severity, Timestamp};
 
 /// The format that is written. One that is not known is not read: the stage starts anew.
@@ -164,7 +165,7 @@ impl SavedState {
 
 /// The SHA-256 in hexadecimal digits.
 pub(in crate::pipeline) fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 fn sum_of(content: &[u8]) -> Vec<u8> {
@@ -179,20 +180,13 @@ mod severity {
 
     use crate::reading::Severity;
 
-    const WORDS: [(&str, Severity); 3] = [
-        ("info", Severity::Info),
-        ("warning", Severity::Warning),
-        ("critical", Severity::Critical),
-    ];
-
     pub(super) fn serialize<S: Serializer>(severity: &Severity, to: S) -> Result<S::Ok, S::Error> {
-        let word = WORDS.iter().find(|(_, is)| is == severity).map_or("", |(word, _)| *word);
-        to.serialize_str(word)
+        to.serialize_str(severity.as_str())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Severity, D::Error> {
         let given = String::deserialize(from)?;
-        let found = WORDS.iter().find(|(word, _)| *word == given).map(|(_, severity)| *severity);
+        let found = Severity::ALL.iter().copied().find(|severity| severity.as_str() == given);
         found.ok_or_else(|| D::Error::custom("must be info, warning or critical"))
     }
 }
