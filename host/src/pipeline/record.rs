@@ -39,7 +39,7 @@ use crate::file::hex;
 use crate::spool::{Added, Spool, SpoolState, Stored};
 use crate::uplink::wire::{Body, to_json};
 
-/// How often lines go to the disk: what a killed process loses.
+/// How often lines are handed to the system: what a killed process loses. A power cut may take some more.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Longest line, in bytes: far more than a cycle of all sensors.
 const LONGEST_LINE: usize = 4 << 20;
@@ -101,7 +101,7 @@ fn in_use(what: &str) -> io::Error {
 }
 
 impl Recorder {
-    /// Begins a recording on a thread of its own. The receiver is told when everything is on the disk.
+    /// Begins a recording on a thread of its own. The receiver is told when everything is written.
     pub(super) fn start(
         mut out: impl Write + Send + 'static,
         header: &Header,
