@@ -236,3 +236,18 @@ fn a_recording_is_played_into_a_running_pipeline() {
     assert_eq!(status.code(), Some(1));
     assert!(lines.last().unwrap().contains("has no sensor `T7` (it has: T0, T1)"), "{lines:?}");
 }
+
+#[test]
+fn a_run_goes_on_when_nobody_reads_its_log_any_more() {
+    use std::io::BufRead as _;
+    let (_folder, file) = pipeline(&PIPELINE.replace("\"5s\"", "\"100ms\""));
+    let mut run = weir(&["run", &file, "--w1-root", "/nowhere", "--duration", "2s"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = std::io::BufReader::new(run.stderr.take().unwrap());
+    let is_running = |line: std::io::Result<String>| line.unwrap().contains("Running.");
+    assert!(log.lines().any(is_running));
+    // The pipe is closed now; the next line of log finds nobody.
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+}

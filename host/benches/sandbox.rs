@@ -57,21 +57,10 @@ fn calls() {
         ("bare wasmtime", bare(|_| {}, Given::Nothing)),
         ("+ the same bits everywhere", bare(same_bits, Given::Nothing)),
         (
-            "+ small address space",
-            bare(
-                |config| {
-                    same_bits(config);
-                    small(config);
-                },
-                Given::Nothing,
-            ),
-        ),
-        (
             "+ deadline by epochs",
             bare(
                 |config| {
                     same_bits(config);
-                    small(config);
                     epoch(config);
                 },
                 Given::Deadline,
@@ -82,7 +71,6 @@ fn calls() {
             bare(
                 |config| {
                     same_bits(config);
-                    small(config);
                     epoch(config);
                 },
                 Given::DeadlineAndLimits,
@@ -90,6 +78,17 @@ fn calls() {
         ),
         ("weir: + checks of what returns", weir(Execution::Native, Bound::Time)),
         ("weir, fuel in place of epochs", weir(Execution::Native, Bound::Fuel)),
+        (
+            "the same in 64 MiB of addresses",
+            bare(
+                |config| {
+                    same_bits(config);
+                    epoch(config);
+                    small(config);
+                },
+                Given::DeadlineAndLimits,
+            ),
+        ),
         ("weir, interpreted", weir(Execution::Interpreted, Bound::Time)),
     ];
     println!(
@@ -110,7 +109,7 @@ fn calls() {
     }
     print!("{:>32}", "weir, ns a reading");
     for (rows, column) in BATCHES.iter().zip(&columns) {
-        print!("  {:>9.1} {:>6}", column[6] / *rows as f64, "");
+        print!("  {:>9.1} {:>6}", column[5] / *rows as f64, "");
     }
     println!("\n");
 }
@@ -251,7 +250,7 @@ fn bare(configure: impl Fn(&mut Config), given: Given) -> Way {
 
 fn settings(execution: Execution, bound: Bound, cache: Option<Arc<CodeCache>>) -> EngineSettings {
     let compiler = Compiler::Process(env!("CARGO_BIN_EXE_weir").into());
-    EngineSettings { execution, bound, compiler, cache }
+    EngineSettings { execution, bound, compiler, cache, ..EngineSettings::default() }
 }
 
 fn weir(execution: Execution, bound: Bound) -> Way {
@@ -359,8 +358,8 @@ fn run(file: &Path, folder: &Path, execution: Option<&str>, lasts: Duration) -> 
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    for line in lines {
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    for line in lines.by_ref() {
         if line.unwrap().contains("Running.") {
             break;
         }

@@ -61,6 +61,8 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(arguments.log)
         .with_target(false)
+        // Whoever read the log may be gone: nothing can be said about that, and it must not end a gateway.
+        .log_internal_errors(false)
         .init();
     let done = match arguments.command {
         Command::Demo(demo) => demo.run(),

@@ -128,7 +128,7 @@ const MORE_STACK: usize = 4;
 
 /// An engine whose plugins' calls end by fuel: a loaded machine must not change the result.
 fn start(engine: EngineSettings, pipeline: &Pipeline) -> Result<Engine, ReplayError> {
-    let settings = EngineSettings { bound: Bound::Fuel, ..engine };
+    let settings = EngineSettings { bound: Bound::Fuel, stages: pipeline.stages.len(), ..engine };
     let stack_bytes = pipeline.host_limits.stack_bytes * MORE_STACK;
     let limits = HostLimits { stack_bytes, ..pipeline.host_limits };
     Engine::start(settings, limits).map_err(ReplayError::Engine)

@@ -31,6 +31,16 @@ pub enum Processor {
     Any,
 }
 
+/// How much address space is reserved for one linear memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// 4 GiB, all that an address can reach: the code need not check bounds, and is up to twice as fast.
+    #[default]
+    Whole,
+    /// 64 MiB, or 8 on 32-bit machines; a memory that outgrows it moves. Interpreters check bounds in any case.
+    Part,
+}
+
 /// A kind of compiled code. Code for any processor runs on every machine that asks for its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeKind {
@@ -38,6 +48,8 @@ pub struct CodeKind {
     pub machine: &'static str,
     /// What ends a call.
     pub bound: Bound,
+    /// How much address space its memories take.
+    pub room: Room,
     /// For which processors it is compiled. No part of the kind's name: whoever looks for code takes either.
     pub processor: Processor,
 }
@@ -53,13 +65,11 @@ const HERE: &str = if cfg!(target_arch = "x86_64") {
 const INTERPRETED_HERE: &str =
     if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
 
-/// The address space that is reserved for one linear memory, in bytes: kernels of small machines give a process 512 GB,
-/// and a pipeline has many stages. A memory that outgrows this moves.
-const MEMORY_RESERVATION: u64 = 64 << 20;
-/// The same where a process has 3 GB in all.
-const MEMORY_RESERVATION_32: u64 = 8 << 20;
-/// Address space around each linear memory that is never mapped, in bytes.
-const MEMORY_GUARD: u64 = 64 << 10;
+/// With more stages their memories have no room for 4 GiB each: kernels of small machines give a process 512 GB.
+const MOST_WHOLE: usize = 64;
+/// Address space around each linear memory that is never mapped, in bytes. Around a whole one it catches offsets too.
+const GUARD_WHOLE: u64 = 32 << 20;
+const GUARD_PART: u64 = 64 << 10;
 
 impl CodeKind {
     /// What this machine runs.
@@ -68,7 +78,13 @@ impl CodeKind {
             Execution::Native => HERE,
             Execution::Interpreted => INTERPRETED_HERE,
         };
-        CodeKind { machine, bound, processor: Processor::This }
+        CodeKind { machine, bound, room: room(machine), processor: Processor::This }
+    }
+
+    /// The same for a pipeline with so many stages.
+    pub(super) fn for_stages(self, stages: usize) -> CodeKind {
+        let room = if stages > MOST_WHOLE { Room::Part } else { self.room };
+        CodeKind { room, ..self }
     }
 
     /// What all machines of a Rust target run, such as `aarch64-unknown-linux-gnu`; `None` when Weir does not run there.
@@ -81,7 +97,8 @@ impl CodeKind {
             ("arm" | "armv6" | "armv7" | "i686", _) => "pulley32",
             _ => return None,
         };
-        let kind = CodeKind { machine, bound: Bound::Time, processor: Processor::Any };
+        let room = room(machine);
+        let kind = CodeKind { machine, bound: Bound::Time, room, processor: Processor::Any };
         target.contains("linux").then_some(kind)
     }
 
@@ -91,15 +108,23 @@ impl CodeKind {
             Bound::Time => "time",
             Bound::Fuel => "fuel",
         };
-        format!("{}-{bound}", self.machine)
+        // Only where both are to be had is the room worth a word.
+        let room = if self.room == room(self.machine) { "" } else { "-part" };
+        format!("{}-{bound}{room}", self.machine)
     }
 
     /// The kind of some words, for these processors.
     pub(super) fn from_words(words: &str, processor: Processor) -> Option<CodeKind> {
         let machines = ["x86_64", "aarch64", "pulley64", "pulley32"];
         let kinds = machines.into_iter().flat_map(|machine| {
-            [Bound::Time, Bound::Fuel].map(|bound| CodeKind { machine, bound, processor })
+            [Bound::Time, Bound::Fuel].map(move |bound| CodeKind {
+                machine,
+                bound,
+                room: room(machine),
+                processor,
+            })
         });
+        let kinds = kinds.flat_map(|kind| [kind.clone(), kind.for_stages(usize::MAX)]);
         kinds.into_iter().find(|kind| kind.words() == words)
     }
 
@@ -126,11 +151,14 @@ impl CodeKind {
             Bound::Fuel => config.consume_fuel(true),
         };
         config.max_wasm_stack(stack_bytes);
-        let reservation =
-            if self.machine == "pulley32" { MEMORY_RESERVATION_32 } else { MEMORY_RESERVATION };
+        let (reservation, guard) = match (self.room, self.machine) {
+            (Room::Whole, _) => (4 << 30, GUARD_WHOLE),
+            (Room::Part, "pulley32") => (8 << 20, GUARD_PART),
+            (Room::Part, _) => (64 << 20, GUARD_PART),
+        };
         config.memory_reservation(reservation);
         config.memory_reservation_for_growth(reservation);
-        config.memory_guard_size(MEMORY_GUARD);
+        config.memory_guard_size(guard);
         // The same bits on every machine. A runtime without a compiler does not know the option, and has no use for it.
         #[cfg(feature = "compiler")]
         config.cranelift_nan_canonicalization(true);
@@ -138,6 +166,11 @@ impl CodeKind {
         config.wasm_memory64(false);
         Ok(config)
     }
+}
+
+/// What a machine's memories take, where there is room.
+fn room(machine: &str) -> Room {
+    if machine.starts_with("pulley") { Room::Part } else { Room::Whole }
 }
 
 #[cfg(test)]
@@ -166,8 +199,10 @@ mod tests {
     fn words_name_one_kind() {
         for bound in [Bound::Time, Bound::Fuel] {
             for execution in [Execution::Native, Execution::Interpreted] {
-                let kind = CodeKind::here(execution, bound);
-                assert_eq!(CodeKind::from_words(&kind.words(), Processor::This), Some(kind));
+                for stages in [1, 1_000] {
+                    let kind = CodeKind::here(execution, bound).for_stages(stages);
+                    assert_eq!(CodeKind::from_words(&kind.words(), Processor::This), Some(kind));
+                }
             }
         }
         assert_eq!(CodeKind::from_words("toaster-time", Processor::Any), None);

@@ -291,7 +291,10 @@ mod tests {
     #[test]
     fn an_order_arrives_as_it_was_given() {
         for processor in [Processor::This, Processor::Any] {
-            let kind = CodeKind { machine: "aarch64", bound: Default::default(), processor };
+            let kind = CodeKind {
+                processor,
+                ..CodeKind::of_target("aarch64-unknown-linux-gnu", Default::default()).unwrap()
+            };
             let order = CompileOrder::new(&kind, &HostLimits::default());
             assert_eq!(CompileOrder::from_arguments(&order.arguments()), Some(order));
         }

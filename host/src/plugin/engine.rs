@@ -29,8 +29,16 @@ pub struct EngineSettings {
     pub bound: Bound,
     /// Who compiles.
     pub compiler: Compiler,
+    /// How many stages there are to be, as far as that is known.
+    pub stages: usize,
     /// Where compiled plugins are kept.
     pub cache: Option<Arc<CodeCache>>,
+}
+
+impl EngineSettings {
+    fn kind(&self) -> CodeKind {
+        CodeKind::here(self.execution, self.bound).for_stages(self.stages)
+    }
 }
 
 /// Compiles plugins. One for a process.
@@ -63,7 +71,7 @@ impl Engine {
     /// Starts the engine and the thread that counts its epochs.
     pub fn start(settings: EngineSettings, limits: HostLimits) -> Result<Engine, CompileError> {
         let failed = |e: wasmtime::Error| CompileError::Engine(format!("{e:#}"));
-        let kind = CodeKind::here(settings.execution, settings.bound);
+        let kind = settings.kind();
         let config = kind.config(limits.stack_bytes).map_err(failed)?;
         let engine = wasmtime::Engine::new(&config).map_err(failed)?;
         let mut linker = Linker::new(&engine);
@@ -78,7 +86,7 @@ impl Engine {
 
     /// The plugin of a checked file, ready to run: its code from the cache, or compiled. Nothing of the plugin runs yet.
     pub fn compile(&self, file: &PluginFile) -> Result<Plugin, CompileError> {
-        let kind = CodeKind::here(self.settings.execution, self.settings.bound);
+        let kind = self.settings.kind();
         let cache = self.settings.cache.as_deref();
         let mut unusable = None;
         if let Some(code) = cache.and_then(|cache| cache.load(&file.sha256, &kind)) {

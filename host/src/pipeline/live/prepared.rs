@@ -58,7 +58,8 @@ impl Prepared {
             .as_ref()
             .map_or_else(|| pipeline.series().into(), |sources| sources.series(&pipeline));
         let cache = kept.as_ref().and_then(Kept::code_cache);
-        let settings = EngineSettings { cache, ..options.engine.clone() };
+        let stages = pipeline.stages.len();
+        let settings = EngineSettings { cache, stages, ..options.engine.clone() };
         let beginnings = kept.as_ref().map(|kept| kept.beginnings(&pipeline.stages));
         let engine =
             refused.of(Engine::start(settings, pipeline.host_limits).map_err(LiveError::Engine));
