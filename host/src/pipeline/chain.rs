@@ -1,5 +1,6 @@
 //! The running chain: a batch goes through all stages by plain calls. Live and replay use the same one.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use super::stage::RunningStage;
@@ -67,6 +68,17 @@ pub enum StartError {
         /// The plugin's own words.
         why: String,
     },
+}
+
+impl StartError {
+    /// A line for each, with its cause.
+    pub(super) fn lines(errors: &[StartError]) -> String {
+        let with_cause = |error: &StartError| match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        errors.iter().map(with_cause).collect::<Vec<_>>().join("\n")
+    }
 }
 
 impl Outcome {

@@ -2,7 +2,6 @@
 //! two batches.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,18 +60,10 @@ enum ReloadError {
         .0.join(", ")
     )]
     NeedsRestart(Vec<&'static str>),
-    #[error("{}", lines(.0))]
+    #[error("{}", StartError::lines(.0))]
     Start(Vec<StartError>),
     #[error("the pipeline is stopping")]
     Ended,
-}
-
-fn lines(errors: &[StartError]) -> String {
-    let with_cause = |error: &StartError| match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
-    errors.iter().map(with_cause).collect::<Vec<_>>().join("\n")
 }
 
 impl Reload {

@@ -4,7 +4,6 @@ mod cast;
 mod differences;
 mod run;
 
-use std::error::Error as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +64,7 @@ pub enum ReplayError {
     #[error("the plugin engine does not start")]
     Engine(#[source] CompileError),
     /// Stages did not start.
-    #[error("{}", lines(.0))]
+    #[error("{}", StartError::lines(.0))]
     Start(Vec<StartError>),
     /// A recorded run cannot be read.
     #[error(transparent)]
@@ -73,14 +72,6 @@ pub enum ReplayError {
     /// The lines cannot be written.
     #[error("cannot write the lines")]
     Write(#[source] io::Error),
-}
-
-fn lines(errors: &[StartError]) -> String {
-    let with_cause = |error: &StartError| match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
-    errors.iter().map(with_cause).collect::<Vec<_>>().join("\n")
 }
 
 fn quoted(names: &[String]) -> String {
