@@ -1,4 +1,5 @@
 //! Plugins from other toolchains: the examples in C and JavaScript do what `calibrate-linear` in Rust does, to the last bit.
+//! Long because the toolchains are found, run and compared in one place, whichever of them are there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

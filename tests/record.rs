@@ -1,4 +1,5 @@
 //! `weir run --record` and `weir replay` of it: the bytes that a server got, and what becomes of other plugins.
+//! Long because each kind of run that is recorded is compared with its replay here, by one set of helpers.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Message, accept};
@@ -36,8 +37,11 @@ fn server() -> (String, Receiver<Value>) {
 /// Reads until a message fits; gives all that were read, that one last.
 fn until(messages: &Receiver<Value>, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
     let mut read = Vec::new();
+    // For all of them together: readings go on coming while another message is waited for.
+    let end = Instant::now() + PATIENCE;
     loop {
-        let message = messages.recv_timeout(PATIENCE).unwrap_or_else(|e| {
+        let wait = end.saturating_duration_since(Instant::now());
+        let message = messages.recv_timeout(wait).unwrap_or_else(|e| {
             panic!("no such message ({e}); the last of {}: {:?}", read.len(), read.last())
         });
         let found = fits(&message);

@@ -1,4 +1,5 @@
 //! What outlives the process in `--data-dir`: alarms, delays and windows, through restarts, kills and broken disks.
+//! Long because every way in which a process or a disk can fail meets the same gateway.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};

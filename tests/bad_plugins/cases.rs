@@ -1,4 +1,5 @@
 //! Every hostile plugin by name: how it is made, and what must become of it.
+//! Long because it is the list of them all, a few lines each.
 
 use weir::plugin::PluginKind::{Alert, Calibration, Filter};
 use weir::reading::FaultReason::{self, PluginDeadline, PluginMemory, PluginTrap};
