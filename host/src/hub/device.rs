@@ -164,7 +164,7 @@ impl Connection<'_> {
         if !self.acks || seq == 0 {
             return Ok(());
         }
-        self.send(Message::Text(to_json(&HubMessage::Ack { seq }).into())).await
+        self.send(Message::Text(to_json(&HubMessage::Ack { seq, ahead: None }).into())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), String> {

@@ -147,14 +147,17 @@ impl Device {
     /// With a new stream the device's process began anew: what was active before is over, what waited for its clock waits
     /// no more, and what it finds it will tell again.
     fn follow(&mut self, stream: Option<Uuid>) -> Result<(), Refused> {
-        if !self.streams.follow(stream)? {
-            return Ok(());
+        if self.streams.follow(stream)? {
+            self.begin();
         }
+        Ok(())
+    }
+
+    fn begin(&mut self) {
         self.alarms.end(Timestamp::now());
         self.sensors.iter_mut().for_each(Sensor::leave);
         self.found.clear();
         self.clock = None;
-        Ok(())
     }
 
     fn sensor(&mut self, name: &str) -> Result<&mut Sensor, Refused> {
@@ -223,6 +226,10 @@ impl Device {
                 return Ok(if lost > 0 { Tell::Device } else { Tell::Message });
             }
             Event::Health { queued, .. } => self.behind.queued = *queued,
+            Event::Start { .. } => {
+                self.begin();
+                return Ok(Tell::Device);
+            }
             Event::Result { .. } | Event::Clock { .. } => {}
         }
         Ok(Tell::Message)

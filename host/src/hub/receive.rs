@@ -32,7 +32,7 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
     for text in texts {
         let Outline { seq, kind } = serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
         let body = match &*kind {
-            "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" => {
+            "fault" | "alarm" | "sensor" | "clock" | "start" | "dropped" | "health" | "result" => {
                 Some(Body::Event(serde_json::from_str(text.get()).map_err(not_of_the_wire)?))
             }
             kind => match Quantity::ALL.iter().find(|quantity| quantity.as_str() == kind) {
@@ -111,7 +111,9 @@ fn check_event(event: &mut Event) -> Result<(), String> {
             optional_name("clock", clock)?;
             reprint(time)
         }
-        Event::Clock { time, .. } | Event::Health { time, .. } => reprint(time),
+        Event::Clock { time, .. } | Event::Start { time, .. } | Event::Health { time, .. } => {
+            reprint(time)
+        }
         Event::Alarm { alarm, sensor, condition, state, severity, time, clock, .. } => {
             name("alarm", alarm)?;
             name("sensor", sensor)?;

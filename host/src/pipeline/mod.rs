@@ -36,7 +36,8 @@ pub use state::{SavedAlarm, SavedState, SavedStateError, SavedStates};
 use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
-use crate::uplink::Endpoint;
+use crate::spool::SpoolSettings;
+use crate::uplink::{Endpoint, Order};
 
 /// A pipeline file that cannot be wrong any more.
 #[derive(Debug)]
@@ -53,8 +54,10 @@ pub struct Pipeline {
     pub host_limits: HostLimits,
     /// Lamps, relays, buzzers.
     pub outputs: Vec<Output>,
-    /// The way out.
-    pub uplink: Option<Uplink>,
+    /// The ways out.
+    pub uplinks: Vec<Uplink>,
+    /// Where messages wait for them.
+    pub spool: SpoolSettings,
     /// Where a hub inside this process listens.
     pub dashboard: Option<SocketAddr>,
 }
@@ -190,7 +193,8 @@ impl Pipeline {
             ("[[sensor]]", self.sensors == other.sensors && self.all == other.all),
             ("[plugins]", self.host_limits == other.host_limits),
             ("[[output]]", self.outputs == other.outputs),
-            ("[uplink]", self.uplink == other.uplink),
+            ("[uplink]", self.uplinks == other.uplinks),
+            ("[spool]", self.spool == other.spool),
             ("[dashboard]", self.dashboard == other.dashboard),
         ] {
             if !is_same {
@@ -235,11 +239,27 @@ impl Pipeline {
 /// Most sensors of a pipeline.
 const MOST_SENSORS: usize = 256;
 
-/// The way out.
-#[derive(Debug, PartialEq)]
+/// A way out.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Uplink {
-    /// Where to.
-    pub endpoint: Endpoint,
+    /// Its name: of its place in the spool, and in logs.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where to: tried in turn.
+    pub endpoints: Vec<Endpoint>,
     /// The file whose first line is sent as a bearer token.
     pub token_file: Option<PathBuf>,
+    /// In which order messages go after an outage.
+    pub order: Order,
 }
+
+/// What an uplink speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Weir's own, over a WebSocket; or plain messages, where the server knows no better.
+    WebSocket,
+}
+
+/// The name of the uplink to the hub inside this process.
+const DASHBOARD: &str = "dashboard";

@@ -1,12 +1,16 @@
-//! The way out: the wire's messages, and a WebSocket that delivers them.
+//! The ways out: the wire's messages, and what delivers them.
 
 mod backoff;
+mod delivery;
 mod endpoint;
+mod link;
 mod scribe;
 mod session;
 mod websocket;
 pub mod wire;
 
+pub use delivery::Order;
 pub use endpoint::{Endpoint, read_token};
+pub use link::{Link, LinkState};
 pub use scribe::Scribe;
-pub use websocket::{LinkState, WebSocketUplink, run};
+pub use websocket::{Answer, WebSocketUplink, run};

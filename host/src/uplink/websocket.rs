@@ -13,10 +13,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 
 use super::Endpoint;
 use super::backoff::{Backoff, STABLE};
+use super::delivery::Order;
+use super::link::Link;
 use super::session::{self, Ended, Form};
-use super::wire::{Connect, PLAIN_PROTOCOL, PROTOCOL};
+use super::wire::{Connect, Event, PLAIN_PROTOCOL, PROTOCOL};
 use crate::file::excerpt;
-use crate::spool::Spool;
+use crate::spool::Place;
 use crate::stop::Stop;
 
 /// Longest time for name look-up, connection, TLS and the WebSocket's own handshake together.
@@ -28,65 +30,67 @@ const WRITE_BUFFER: usize = 1 << 20;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
-/// What an uplink needs.
+/// What an uplink over a WebSocket needs.
 pub struct WebSocketUplink {
-    /// Where to.
-    pub endpoint: Endpoint,
+    /// Its name, in logs.
+    pub name: Arc<str>,
+    /// Where to: each attempt takes the next.
+    pub endpoints: Vec<Endpoint>,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<String>,
     /// The first message of each connection.
     pub connect: Connect,
     /// What is delivered.
-    pub spool: Arc<dyn Spool>,
+    pub place: Place,
+    /// In which order, after an outage.
+    pub order: Order,
+    /// Takes the results of commands.
+    pub answer: Answer,
 }
 
-/// Whether the uplink is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// Not now.
-    Down,
-    /// And delivering.
-    Up,
-}
+/// Takes what goes into the spool from here.
+pub type Answer = Box<dyn Fn(Event) + Send + Sync>;
 
-/// Delivers until `stop` is true, then for at most a second what is left.
-pub async fn run(uplink: WebSocketUplink, state: watch::Sender<LinkState>, mut stop: Stop) {
+/// Delivers until `stop` is said, then for at most a second what is left.
+pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, mut stop: Stop) {
     let mut backoff = Backoff::default();
     let mut offer = Offer::Protocols;
-    let mut ever_sent = 0;
-    loop {
+    // An earlier process of this device may have sent all that has a number.
+    let mut ever_sent = uplink.place.last();
+    for endpoint in uplink.endpoints.iter().cycle() {
         let connected = tokio::select! {
             () = stop.wait() => return,
-            connected = connect(&uplink, &mut offer) => connected,
+            connected = connect(&uplink, endpoint, &mut offer) => connected,
         };
-        let hub = &uplink.endpoint;
+        let (name, hub) = (&uplink.name, endpoint);
         match connected {
             Ok((socket, form)) => {
                 let since = Instant::now();
-                state.send_replace(LinkState::Up);
-                tracing::info!(%hub, protocol = form.name(), "Uplink connected.");
+                Link::up(&link);
+                tracing::info!(uplink = %name, %hub, protocol = form.name(), "Uplink connected.");
                 let mut patience = stop.clone();
                 let ended = tokio::select! {
                     ended = session::deliver(socket, form, &uplink, &mut ever_sent, &mut stop) => ended,
                     // A hub that takes nothing may hold a write up for longer than the process may wait.
                     () = out_of_patience(&mut patience) => Ended::Stopped,
                 };
-                state.send_replace(LinkState::Down);
                 if since.elapsed() >= STABLE {
                     backoff.reset();
                 }
                 let Ended::Lost(why) = ended else { return };
                 let why = excerpt(&why);
-                let queued = uplink.spool.state().queued;
+                Link::down(&link, &why);
+                let queued = uplink.place.state().queued;
                 let retry_in = backoff.next();
-                tracing::warn!(%hub, queued, ?retry_in, "Uplink lost: {why}.");
+                tracing::warn!(uplink = %name, %hub, queued, ?retry_in, "Uplink lost: {why}.");
                 wait(retry_in, &mut stop).await;
             }
             Err(why) => {
                 let why = excerpt(&why);
+                Link::down(&link, &why);
                 let attempt = backoff.attempt + 1;
                 let retry_in = backoff.next();
-                tracing::warn!(%hub, attempt, ?retry_in, "Cannot connect: {why}.");
+                tracing::warn!(uplink = %name, %hub, attempt, ?retry_in, "Cannot connect: {why}.");
                 wait(retry_in, &mut stop).await;
             }
         }
@@ -116,8 +120,12 @@ enum Offer {
     Nothing,
 }
 
-async fn connect(uplink: &WebSocketUplink, offer: &mut Offer) -> Result<(Socket, Form), String> {
-    let answer = timeout(CONNECT_DEADLINE, handshake(uplink, *offer)).await;
+async fn connect(
+    uplink: &WebSocketUplink,
+    endpoint: &Endpoint,
+    offer: &mut Offer,
+) -> Result<(Socket, Form), String> {
+    let answer = timeout(CONNECT_DEADLINE, handshake(uplink, endpoint, *offer)).await;
     let no_protocol = SubProtocolError::NoSubProtocol;
     match answer.map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))? {
         Ok(connected) => Ok(connected),
@@ -127,7 +135,7 @@ async fn connect(uplink: &WebSocketUplink, offer: &mut Offer) -> Result<(Socket,
             if why == no_protocol =>
         {
             *offer = Offer::Nothing;
-            let answer = timeout(CONNECT_DEADLINE, handshake(uplink, *offer)).await;
+            let answer = timeout(CONNECT_DEADLINE, handshake(uplink, endpoint, *offer)).await;
             answer
                 .map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))?
                 .map_err(|e| e.to_string())
@@ -140,8 +148,12 @@ async fn connect(uplink: &WebSocketUplink, offer: &mut Offer) -> Result<(Socket,
     }
 }
 
-async fn handshake(uplink: &WebSocketUplink, offer: Offer) -> Result<(Socket, Form), Error> {
-    let mut request = uplink.endpoint.uri().into_client_request()?;
+async fn handshake(
+    uplink: &WebSocketUplink,
+    endpoint: &Endpoint,
+    offer: Offer,
+) -> Result<(Socket, Form), Error> {
+    let mut request = endpoint.uri().into_client_request()?;
     if offer == Offer::Protocols {
         // Some servers, Node's `ws` among them, choose the first that is offered without knowing it.
         let offered = HeaderValue::from_str(&format!("{PLAIN_PROTOCOL}, {PROTOCOL}"))

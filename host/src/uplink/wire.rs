@@ -159,6 +159,16 @@ pub enum Event {
         #[serde(default)]
         step_secs: f64,
     },
+    /// The device's process began: what it told before as active is over, and told again where it is not.
+    Start {
+        /// When.
+        time: Box<str>,
+        /// The host's version.
+        version: Box<str>,
+        /// As [`Measured::clock`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Box<str>>,
+    },
     /// Numbers that will never come.
     Dropped {
         /// The first.
@@ -182,6 +192,12 @@ pub enum Event {
         missed_cycles: u64,
         /// How often plugins trapped.
         plugin_traps: u64,
+        /// How each uplink stands.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        uplinks: Vec<UplinkHealth>,
+        /// How the spool stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spool: Option<SpoolHealth>,
     },
     /// The answer to a command.
     Result {
@@ -199,6 +215,34 @@ impl From<Event> for Body {
     fn from(event: Event) -> Self {
         Body::Event(event)
     }
+}
+
+/// How one uplink stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UplinkHealth {
+    /// Its name.
+    pub uplink: Box<str>,
+    /// `up` or `down`.
+    pub state: Box<str>,
+    /// Messages that wait for it.
+    pub queued: u64,
+    /// Since when it is in this state.
+    pub since: Box<str>,
+    /// Why it is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Box<str>>,
+}
+
+/// How the spool stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpoolHealth {
+    /// Whether a power cut leaves what waits.
+    pub on_disk: bool,
+    /// Bytes of messages on the disk.
+    pub bytes: u64,
+    /// Why it is in memory alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Box<str>>,
 }
 
 /// A reading on the wire.
@@ -234,6 +278,9 @@ pub enum HubMessage {
     Ack {
         /// The number.
         seq: u64,
+        /// Of what came ahead of numbers that are still missing, the highest range that is stored: its first and last number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ahead: Option<(u64, u64)>,
     },
     /// Something to do.
     Command {
@@ -255,6 +302,14 @@ impl Message {
             None => body,
         }
     }
+}
+
+/// The same message, marked as one that later ones overtook: `"late":true` comes right after the number.
+pub fn as_late(json: &str) -> String {
+    // Neither the type nor the number has a comma.
+    let second = json.match_indices(',').nth(1).map_or(json.len(), |(position, _)| position);
+    let (head, rest) = json.split_at(second);
+    format!("{head},\"late\":true{rest}")
 }
 
 /// JSON of a message.
@@ -280,6 +335,21 @@ pub(super) mod tests {
             series("evaporator", id, Quantity::Temperature),
             series("air", None, Quantity::Humidity),
         ]
+    }
+
+    #[test]
+    fn a_message_that_was_overtaken_says_so() {
+        let event = Event::Fault {
+            sensor: "a,b".into(),
+            time: "t".into(),
+            reason: "stale".into(),
+            clock: None,
+        };
+        let json = Message { seq: Some(7), body: event.into() }.to_json();
+        assert_eq!(
+            as_late(&json),
+            r#"{"type":"fault","seq":7,"late":true,"sensor":"a,b","time":"t","reason":"stale"}"#
+        );
     }
 
     #[test]

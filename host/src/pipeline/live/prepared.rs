@@ -36,7 +36,8 @@ pub(super) struct Prepared {
     pub(super) record: Option<File>,
     pub(super) outputs: AlarmOutputs,
     pub(super) status_pins: Vec<Box<dyn Pin>>,
-    pub(super) token: Option<String>,
+    /// Those of the pipeline's uplinks, in their order.
+    pub(super) tokens: Vec<Option<String>>,
     pub(super) dashboard: Option<TcpListener>,
     /// The file that can change.
     pub(super) reload: Option<(PathBuf, ReloadAt)>,
@@ -68,11 +69,13 @@ impl Prepared {
             refused.of_all(Chain::start_from(engine, &pipeline.stages, &series, beginnings))
         });
         let record = refused.of(options.record.as_deref().map(open_recording).transpose());
-        if options.record.is_some() && pipeline.uplink.is_none() && pipeline.dashboard.is_none() {
+        if options.record.is_some() && pipeline.uplinks.is_empty() && pipeline.dashboard.is_none() {
             refused.of::<()>(Err(LiveError::NothingToRecord));
         }
         let outputs = refused.of_all(open_outputs(&pipeline));
-        let token = refused.of(read_uplink_token(&pipeline));
+        let tokens: Vec<_> =
+            pipeline.uplinks.iter().map(|uplink| refused.of(read_uplink_token(uplink))).collect();
+        let tokens: Option<Vec<_>> = tokens.into_iter().collect();
         let dashboard = match pipeline.dashboard {
             Some(address) => {
                 refused.of(hub::bind(address).await.map_err(LiveError::Dashboard)).map(Some)
@@ -87,9 +90,9 @@ impl Prepared {
             Some(chain),
             Some(record),
             Some((outputs, status_pins)),
-            Some(token),
+            Some(tokens),
             Some(dashboard),
-        ) = (kept, found, sources, engine, chain, record, outputs, token, dashboard)
+        ) = (kept, found, sources, engine, chain, record, outputs, tokens, dashboard)
         else {
             return Err(refused.errors);
         };
@@ -108,7 +111,7 @@ impl Prepared {
             record,
             outputs,
             status_pins,
-            token,
+            tokens,
             dashboard,
             reload: options.reload.clone(),
         })

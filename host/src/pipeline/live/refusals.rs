@@ -28,8 +28,10 @@ pub enum LiveError {
     #[error("[dashboard]")]
     Dashboard(#[source] io::Error),
     /// The token cannot be read.
-    #[error("[uplink]: cannot use the token file {}", file.display())]
+    #[error("uplink `{uplink}`: cannot use the token file {}", file.display())]
     Token {
+        /// Whose.
+        uplink: String,
         /// Which file.
         file: PathBuf,
         /// Why.

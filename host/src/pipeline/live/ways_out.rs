@@ -4,14 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::LiveError;
+use super::kept::Kept;
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
-use crate::pipeline::{Pipeline, Shows};
+use crate::pipeline::health::UplinkLink;
+use crate::pipeline::sink::Intake;
+use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Uplink};
 use crate::reading::Series;
-use crate::spool::{MEMORY_BYTES, MemorySpool, Spool as _};
+use crate::spool::Spool;
+use crate::stop::Stop;
 use crate::uplink::wire::Connect;
-use crate::uplink::{Endpoint, WebSocketUplink, read_token};
+use crate::uplink::{self, Answer, Endpoint, Link, Order, WebSocketUplink, read_token};
 
 type Outputs = (AlarmOutputs, Vec<Box<dyn Pin>>);
 
@@ -34,25 +39,58 @@ pub(super) fn open_outputs(pipeline: &Pipeline) -> Result<Outputs, Vec<PinError>
     if refused.is_empty() { Ok((alarms, status)) } else { Err(refused) }
 }
 
-pub(super) fn read_uplink_token(pipeline: &Pipeline) -> Result<Option<String>, LiveError> {
-    let Some(file) = pipeline.uplink.as_ref().and_then(|uplink| uplink.token_file.as_ref()) else {
-        return Ok(None);
-    };
-    let token =
-        read_token(file).map_err(|source| LiveError::Token { file: file.clone(), source })?;
+/// An uplink's token, where it has one.
+pub(super) fn read_uplink_token(uplink: &Uplink) -> Result<Option<String>, LiveError> {
+    let Some(file) = uplink.token_file.as_ref() else { return Ok(None) };
+    let token = read_token(file).map_err(|source| LiveError::Token {
+        uplink: uplink.name.clone(),
+        file: file.clone(),
+        source,
+    })?;
     Ok(Some(token))
 }
 
-/// The uplink of the file first, then the one to the hub inside this process: the same code, over loopback.
-pub(super) fn uplinks(
+/// The spool, with a place for each uplink: those of the file, then the one to the hub inside this process.
+pub(super) fn open_spool(
+    pipeline: &Pipeline,
+    dashboard: Option<&TcpListener>,
+    kept: &Kept,
+) -> Arc<Spool> {
+    let mut places: Vec<&str> =
+        pipeline.uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
+    places.extend(dashboard.map(|_| DASHBOARD));
+    Spool::open(pipeline.spool.clone(), kept.spool_folder().as_deref(), &places)
+}
+
+/// Spawns a task for each uplink of the file, and one to the hub inside this process: the same code, over loopback.
+pub(super) fn spawn_uplinks(
+    tasks: &mut JoinSet<()>,
     pipeline: &Pipeline,
     series: &[Series],
-    token: Option<String>,
+    tokens: Vec<Option<String>>,
     dashboard: Option<&TcpListener>,
-) -> Vec<WebSocketUplink> {
-    let mut targets = Vec::new();
-    if let Some(uplink) = &pipeline.uplink {
-        targets.push((uplink.endpoint.clone(), token));
+    intake: &Intake,
+    stop: &Stop,
+) -> Vec<UplinkLink> {
+    let mut links = Vec::new();
+    let connect = Connect::new(&pipeline.device, intake.spool.stream(), series);
+    let mut spawn = |name: &str, endpoints: Vec<Endpoint>, token, order| {
+        let Some(place) = intake.spool.place(name) else { return };
+        let name: Arc<str> = name.into();
+        let link = Link::new();
+        links.push(UplinkLink { name: name.clone(), place: place.clone(), link: link.subscribe() });
+        let answers = intake.clone();
+        let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
+        let connect = connect.clone();
+        let uplink = WebSocketUplink { name, endpoints, token, connect, place, order, answer };
+        tasks.spawn(uplink::run(uplink, link, stop.clone()));
+    };
+    for (uplink, token) in pipeline.uplinks.iter().zip(tokens) {
+        match uplink.protocol {
+            Protocol::WebSocket => {
+                spawn(&uplink.name, uplink.endpoints.clone(), token, uplink.order);
+            }
+        }
     }
     if let Some(mut address) = dashboard.and_then(|listener| listener.local_addr().ok()) {
         if address.ip().is_unspecified() {
@@ -62,12 +100,7 @@ pub(super) fn uplinks(
             });
         }
         let own = Endpoint::parse(&format!("ws://{address}/uplink"));
-        targets.extend(own.map(|endpoint| (endpoint, None)));
+        spawn(DASHBOARD, own.into_iter().collect(), None, Order::InOrder);
     }
-    let uplinks = targets.into_iter().map(|(endpoint, token)| {
-        let spool = Arc::new(MemorySpool::new(MEMORY_BYTES));
-        let connect = Connect::new(&pipeline.device, spool.stream(), series);
-        WebSocketUplink { endpoint, token, connect, spool }
-    });
-    uplinks.collect()
+    links
 }
