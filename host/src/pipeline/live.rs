@@ -113,7 +113,7 @@ struct Running {
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
     spool: Arc<Spool>,
-    /// Each uplink, and how many messages waited for it at the start.
+    /// Each uplink, and how many messages of earlier processes waited for it at the start.
     places: Vec<(Place, u64)>,
 }
 
@@ -151,8 +151,9 @@ impl Running {
             &intake,
             &uplinks_stopped,
         );
-        let waiting = |link: &UplinkLink| (link.place.clone(), link.place.state().queued);
-        let places = links.iter().map(waiting).collect();
+        let appended = spool.state().appended;
+        let waited = |place: &Place| place.state().queued.saturating_sub(appended);
+        let places = links.iter().map(|link| (link.place.clone(), waited(&link.place))).collect();
         let mut hub_task = JoinSet::new();
         if let Some(listener) = dashboard {
             hub_task.spawn(hub::serve(listener, hub_stopped));
