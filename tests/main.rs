@@ -13,6 +13,8 @@
 mod adoption;
 mod bad_plugins;
 mod browser;
+mod cable;
+mod chaos;
 mod clock;
 mod delivery;
 mod doctor;
@@ -22,6 +24,7 @@ mod foreign;
 mod house;
 mod live;
 mod other_sensors;
+mod peers;
 mod plain_server;
 mod plugin_docs;
 #[path = "fuzz/plugin_file.rs"]

@@ -23,7 +23,7 @@ pub use signals::Signals;
 use self::prepared::Prepared;
 use self::ways_out::{open_spool, spawn_uplinks};
 use super::Pipeline;
-use super::health::{Health, UplinkLink};
+use super::health::Health;
 use super::record::{Header, Recorder};
 use super::reload::{Reload, ReloadAt, refuse};
 use super::sink::{Intake, Passed, Sink, ended_lines, spawn_chain};

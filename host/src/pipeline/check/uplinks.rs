@@ -25,9 +25,9 @@ const CATCH_UP_RATE: u32 = 1_000;
 /// How often what waits is written to the disk.
 const COMMIT_INTERVALS: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// How old a message may get.
+/// How old a message may get: from a minute to ten years.
 const AGES: RangeInclusive<Duration> =
-    Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 86_400);
+    Duration::from_secs(60)..=Duration::from_secs(10 * 31_557_600);
 /// One reading in so many is kept by `"thin-out"` when the file does not say it: of ten seconds' readings one in two minutes.
 const KEEP_ONE_IN: u32 = 12;
 

@@ -1,0 +1,3 @@
+//! interim
+
+mod proxy;
