@@ -35,5 +35,6 @@ mod reload;
 mod sensors;
 mod state;
 mod support;
+mod thousand;
 mod traps;
 mod wrong_pipelines;
