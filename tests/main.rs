@@ -23,6 +23,7 @@ mod elsewhere;
 mod foreign;
 mod house;
 mod live;
+mod offline;
 mod other_sensors;
 mod peers;
 mod plain_server;
