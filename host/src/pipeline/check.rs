@@ -3,6 +3,7 @@
 mod limits;
 mod sensors;
 mod stages;
+mod tls;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,7 +17,7 @@ use super::problems::{Problem, Problems, Source};
 use super::{Driver, MOST_SENSORS, Output, Pipeline, Sensor, Shows, Stage, Uplink};
 use crate::file;
 use crate::plugin::{HostLimits, PluginFile, PluginKind};
-use crate::uplink::Endpoint;
+use crate::uplink::{Endpoint, TlsSettings};
 
 /// Longest pipeline file, in bytes: 256 sensors and 256 stages fit into a tenth of it.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -24,6 +25,8 @@ const TOP_LEVEL: &str = "the file";
 /// Longest name of a device, sensor or stage, in characters.
 const LONGEST_NAME: usize = 64;
 const NAME: &str = "1 to 64 letters, digits, dashes, dots or underscores";
+/// Most addresses of one hub.
+const MOST_ADDRESSES: usize = 8;
 /// Most tables of a kind in one pipeline.
 const MOST: usize = MOST_SENSORS;
 
@@ -103,11 +106,7 @@ impl<'a> Checker<'_, 'a, '_> {
         let output_tables = self.tables(&mut top, "output");
         let outputs = self.outputs(&output_tables, &stage_tables, &stages);
         let uplink = self.table(&mut top, "uplink").map(|keys| self.uplink(keys));
-        let dashboard = self.table(&mut top, "dashboard").map(|mut keys| {
-            let listen = keys.address(self.source, "listen");
-            keys.finish(self.source);
-            listen
-        });
+        let dashboard = self.table(&mut top, "dashboard").map(|keys| self.dashboard(keys));
         let is_linked = uplink.is_some() || dashboard.is_some();
         let has_alarm_output = output_tables.iter().any(|(table, _)| table.contains_key("alarm"));
         if !is_linked && !has_alarm_output {
@@ -132,7 +131,7 @@ impl<'a> Checker<'_, 'a, '_> {
             host_limits: self.host_limits,
             outputs: outputs.into_iter().collect::<Option<_>>()?,
             uplink: uplink.map_or(Some(None), |uplink| uplink.map(Some))?,
-            dashboard: dashboard.map_or(Some(None), |listen| listen.map(Some))?,
+            dashboard: dashboard.map_or(Some(None), |dashboard| dashboard.map(Some))?,
         })
     }
 
@@ -254,12 +253,38 @@ impl<'a> Checker<'_, 'a, '_> {
     fn uplink(&mut self, mut keys: Keys<'_, 'a>) -> Option<Uplink> {
         let allowed =
             "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\"";
-        let endpoint = keys.required(self.source, "url", allowed, Endpoint::parse);
+        let several = keys.get("url").and_then(|url| url.get_ref().as_array());
+        let endpoints = match several {
+            Some(urls) => {
+                let all: Option<Vec<_>> =
+                    urls.iter().map(|url| Endpoint::parse(url.get_ref().as_str()?)).collect();
+                let all = all.filter(|all| (1..=MOST_ADDRESSES).contains(&all.len()));
+                if all.is_none()
+                    && let Some(url) = keys.get("url")
+                {
+                    let allowed = format!("1 to {MOST_ADDRESSES} of them, each {allowed}");
+                    keys.refuse(self.source, "url", &url.span(), allowed);
+                }
+                all
+            }
+            None => {
+                keys.required(self.source, "url", allowed, Endpoint::parse).map(|at| vec![at.value])
+            }
+        };
         let token_file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
             Some(self.folder.join(text))
         });
+        let tls = self.tls(&mut keys);
+        let is_plain = |endpoints: &Vec<Endpoint>| !endpoints.iter().any(Endpoint::is_encrypted);
+        if tls.as_ref().is_some_and(|tls| *tls != TlsSettings::default())
+            && endpoints.as_ref().is_some_and(is_plain)
+        {
+            let text =
+                format!("{}: certificates are of use with a wss:// address alone", keys.place);
+            self.source.problem(keys.span(), text);
+        }
         keys.finish(self.source);
-        Some(Uplink { endpoint: endpoint?.value, token_file: token_file.map(|at| at.value) })
+        Some(Uplink { endpoints: endpoints?, token_file: token_file.map(|at| at.value), tls: tls? })
     }
 }
 

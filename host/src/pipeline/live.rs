@@ -8,7 +8,6 @@ mod ways_out;
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,11 +65,11 @@ pub struct LiveOptions {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
+/// Runs a pipeline until a signal or its duration ends it. `ready` is told where the dashboard's page is.
 pub async fn run(
     pipeline: Pipeline,
     options: &LiveOptions,
-    ready: impl FnOnce(Option<SocketAddr>),
+    ready: impl FnOnce(Option<&str>),
 ) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
     let system = |e| vec![LiveError::System(e)];
@@ -79,9 +78,9 @@ pub async fn run(
     let hangups = options.reload.as_ref().map(|_| signal(SignalKind::hangup())).transpose();
     let hangups = hangups.map_err(system)?;
     let prepared = Prepared::new(pipeline, options).await?;
-    let address = prepared.dashboard.as_ref().and_then(|listener| listener.local_addr().ok());
+    let page = prepared.dashboard.as_ref().map(|own| own.page.clone());
     let mut running = Running::start(prepared, hangups, begun).map_err(system)?;
-    ready(address);
+    ready(page.as_deref());
     let why = tokio::select! {
         why = signals.wait(options.duration) => Ok(why),
         ended = running.ended() => Err(ended),
@@ -117,7 +116,7 @@ struct Running {
 impl Running {
     fn start(prepared: Prepared, hangups: Option<Signal>, begun: Instant) -> io::Result<Running> {
         let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
-        let mut uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
+        let mut uplinks = uplinks(&pipeline, &series, prepared.credentials, dashboard.as_ref());
         let wall_clock = clock.look(WallClock::default());
         let recording = match (prepared.record, uplinks.first_mut()) {
             (Some(file), Some(first)) => {
@@ -133,8 +132,8 @@ impl Running {
         let (stop_uplinks, uplinks_stopped) = stop::channel();
         let (stop_hub, hub_stopped) = stop::channel();
         let mut hub_task = JoinSet::new();
-        if let Some(listener) = dashboard {
-            hub_task.spawn(hub::serve(listener, hub_stopped));
+        if let Some(own) = dashboard {
+            hub_task.spawn(hub::serve(own.hub, hub_stopped));
         }
         let spools: Vec<Arc<dyn Spool>> =
             uplinks.iter().map(|uplink| uplink.spool.clone()).collect();

@@ -36,7 +36,8 @@ pub use state::{SavedAlarm, SavedState, SavedStateError, SavedStates};
 use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
-use crate::uplink::Endpoint;
+use crate::uplink::certificate::CertificateFiles;
+use crate::uplink::{Endpoint, TlsSettings};
 
 /// A pipeline file that cannot be wrong any more.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ pub struct Pipeline {
     pub outputs: Vec<Output>,
     /// The way out.
     pub uplink: Option<Uplink>,
-    /// Where a hub inside this process listens.
-    pub dashboard: Option<SocketAddr>,
+    /// A hub inside this process.
+    pub dashboard: Option<Dashboard>,
 }
 
 /// One sensor.
@@ -238,8 +239,19 @@ const MOST_SENSORS: usize = 256;
 /// The way out.
 #[derive(Debug, PartialEq)]
 pub struct Uplink {
-    /// Where to.
-    pub endpoint: Endpoint,
+    /// Where to, the preferred one first.
+    pub endpoints: Vec<Endpoint>,
     /// The file whose first line is sent as a bearer token.
     pub token_file: Option<PathBuf>,
+    /// Whom `wss://` trusts, and what it shows.
+    pub tls: TlsSettings,
+}
+
+/// The hub inside this process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dashboard {
+    /// Where its page is.
+    pub listen: SocketAddr,
+    /// With it the page is served over TLS.
+    pub certificate: Option<CertificateFiles>,
 }

@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 
-use super::websocket::{Socket, WebSocketUplink};
+use super::connect::Socket;
+use super::websocket::WebSocketUplink;
 use super::wire::{Event, HubMessage, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
