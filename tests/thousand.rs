@@ -78,6 +78,7 @@ fn start(
         name: "uplink".into(),
         endpoints: vec![Endpoint::parse(&format!("ws://{address}/uplink")).unwrap()],
         token: None,
+        tls: None,
         connect: Connect::new(&name, Uuid::new_v4(), &[]),
         place: spool.place("uplink").unwrap(),
         order: Order::InOrder,

@@ -56,8 +56,8 @@ impl Run {
                     "No --data-dir: a restart begins delays, windows and alarms of plugins anew."
                 );
             }
-            if let Some(address) = dashboard {
-                tracing::info!("Dashboard: http://{address}/");
+            if let Some(page) = dashboard {
+                tracing::info!("Dashboard: {page}");
             }
         }))?;
         ran.map_err(|refused| all_of(&refused))
@@ -65,7 +65,7 @@ impl Run {
 }
 
 /// The folder that systemd made for this service, by `StateDirectory=`: the first of a list.
-fn state_directory() -> Option<PathBuf> {
+pub(super) fn state_directory() -> Option<PathBuf> {
     let list = std::env::var_os("STATE_DIRECTORY")?;
     let first = list.as_encoded_bytes().split(|&byte| byte == b':').next()?;
     (!first.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(first)))

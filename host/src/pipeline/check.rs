@@ -3,6 +3,7 @@
 mod limits;
 mod sensors;
 mod stages;
+mod tls;
 mod uplinks;
 
 use std::collections::HashMap;
@@ -104,11 +105,7 @@ impl<'a> Checker<'_, 'a, '_> {
         let outputs = self.outputs(&output_tables, &stage_tables, &stages);
         let (uplinks, is_uplinked) = self.uplinks(&mut top);
         let spool = self.spool(&mut top);
-        let dashboard = self.table(&mut top, "dashboard").map(|mut keys| {
-            let listen = keys.address(self.source, "listen");
-            keys.finish(self.source);
-            listen
-        });
+        let dashboard = self.table(&mut top, "dashboard").map(|keys| self.dashboard(keys));
         let is_linked = is_uplinked || dashboard.is_some();
         let has_alarm_output = output_tables.iter().any(|(table, _)| table.contains_key("alarm"));
         if !is_linked && !has_alarm_output {
@@ -134,7 +131,7 @@ impl<'a> Checker<'_, 'a, '_> {
             outputs: outputs.into_iter().collect::<Option<_>>()?,
             uplinks: uplinks.into_iter().collect::<Option<_>>()?,
             spool,
-            dashboard: dashboard.map_or(Some(None), |listen| listen.map(Some))?,
+            dashboard: dashboard.map_or(Some(None), |dashboard| dashboard.map(Some))?,
         })
     }
 

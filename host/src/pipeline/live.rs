@@ -7,7 +7,6 @@ mod signals;
 mod ways_out;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,11 +66,11 @@ pub struct LiveOptions {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
+/// Runs a pipeline until a signal or its duration ends it. `ready` is told where the dashboard's page is.
 pub async fn run(
     pipeline: Pipeline,
     options: &LiveOptions,
-    ready: impl FnOnce(Option<SocketAddr>),
+    ready: impl FnOnce(Option<&str>),
 ) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
     let system = |e| vec![LiveError::System(e)];
@@ -80,9 +79,9 @@ pub async fn run(
     let hangups = options.reload.as_ref().map(|_| signal(SignalKind::hangup())).transpose();
     let hangups = hangups.map_err(system)?;
     let prepared = Prepared::new(pipeline, options).await?;
-    let address = prepared.dashboard.as_ref().and_then(|listener| listener.local_addr().ok());
+    let page = prepared.dashboard.as_ref().map(|own| own.page.clone());
     let mut running = Running::start(prepared, hangups, begun).map_err(system)?;
-    ready(address);
+    ready(page.as_deref());
     let why = tokio::select! {
         why = signals.wait(options.duration) => Ok(why),
         ended = running.ended() => Err(ended),
@@ -146,7 +145,7 @@ impl Running {
             &mut uplink_tasks,
             &pipeline,
             &series,
-            prepared.tokens,
+            prepared.credentials,
             dashboard.as_ref(),
             &intake,
             &uplinks_stopped,
@@ -155,8 +154,8 @@ impl Running {
         let waited = |place: &Place| place.state().queued.saturating_sub(appended);
         let places = links.iter().map(|link| (link.place.clone(), waited(&link.place))).collect();
         let mut hub_task = JoinSet::new();
-        if let Some(listener) = dashboard {
-            hub_task.spawn(hub::serve(listener, hub_stopped));
+        if let Some(own) = dashboard {
+            hub_task.spawn(hub::serve(own.hub, hub_stopped));
         }
         let mut status_tasks = JoinSet::new();
         for pin in prepared.status_pins {

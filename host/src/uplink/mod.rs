@@ -1,16 +1,21 @@
 //! The ways out: the wire's messages, and what delivers them.
 
 mod backoff;
+pub mod certificate;
+mod connect;
 mod delivery;
+mod dial;
 mod endpoint;
 mod link;
 mod scribe;
 mod session;
+mod tls;
 mod websocket;
 pub mod wire;
 
 pub use delivery::Order;
-pub use endpoint::{Endpoint, read_token};
+pub use endpoint::{Endpoint, Token, read_token};
 pub use link::{Link, LinkState};
 pub use scribe::Scribe;
+pub use tls::{Tls, TlsSettings, client_config};
 pub use websocket::{Answer, WebSocketUplink, run};

@@ -7,8 +7,9 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 
+use super::connect::Socket;
 use super::delivery::{Delivery, Kind, Order, Turn};
-use super::websocket::{Socket, WebSocketUplink};
+use super::websocket::WebSocketUplink;
 use super::wire::{Event, HubMessage, as_late, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;

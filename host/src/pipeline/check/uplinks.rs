@@ -10,7 +10,7 @@ use super::{Checker, Unique, parse_name, place};
 use crate::pipeline::keys::Keys;
 use crate::pipeline::{DASHBOARD, Protocol, Uplink};
 use crate::spool::{SpoolSettings, WhenFull};
-use crate::uplink::{Endpoint, Order};
+use crate::uplink::{Endpoint, Order, TlsSettings};
 
 /// Most uplinks: each is a connection and a place in the spool.
 const MOST_UPLINKS: usize = 8;
@@ -80,6 +80,15 @@ impl<'a> Checker<'_, 'a, '_> {
         let token_file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
             Some(self.folder.join(text))
         });
+        let tls = self.tls(keys);
+        let is_plain = |endpoints: &Vec<Endpoint>| !endpoints.iter().any(Endpoint::is_encrypted);
+        if tls.as_ref().is_some_and(|tls| *tls != TlsSettings::default())
+            && endpoints.as_ref().is_some_and(is_plain)
+        {
+            let text =
+                format!("{}: certificates are of use with a wss:// address alone", keys.place);
+            self.source.problem(keys.span(), text);
+        }
         let order = self.order(keys);
         keys.finish(self.source);
         Some(Uplink {
@@ -87,6 +96,7 @@ impl<'a> Checker<'_, 'a, '_> {
             protocol,
             endpoints: endpoints?,
             token_file: token_file.map(|at| at.value),
+            tls: tls?,
             order,
         })
     }
