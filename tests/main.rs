@@ -22,6 +22,7 @@ mod driver;
 mod elsewhere;
 mod foreign;
 mod house;
+mod late;
 mod live;
 mod offline;
 mod other_sensors;

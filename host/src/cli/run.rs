@@ -30,7 +30,7 @@ pub(super) struct Run {
     /// Record what comes from the sensors, so that `weir replay` repeats the run.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// The folder for what must outlive the process: the state of plugins, and their compiled code. Default: the first folder of
+    /// The folder for what must outlive the process: what waits for a hub, the state of plugins, and their compiled code. Default: the first folder of
     /// $STATE_DIRECTORY, which systemd sets; else nothing is kept.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -53,7 +53,7 @@ impl Run {
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if is_forgetful {
                 tracing::info!(
-                    "No --data-dir: a restart begins delays, windows and alarms of plugins anew."
+                    "No --data-dir: a restart begins delays, windows and alarms of plugins anew, and loses what waits for a hub."
                 );
             }
             if let Some(page) = dashboard {
