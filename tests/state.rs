@@ -383,7 +383,7 @@ fn systemds_folder_is_the_default_and_its_absence_is_said_once() {
     command.env_remove("STATE_DIRECTORY");
     let mut run = Running::start(command);
     gateway.accept().of("alarm");
-    run.line("No --data-dir: a restart begins delays, windows and alarms of plugins anew.");
+    run.line("No --data-dir: a restart begins delays, windows and alarms of plugins anew, and loses what waits for a hub.");
     stop(run);
 }
 
