@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::sink::Passed;
 use crate::reading::Timestamp;
 use crate::sensor::Sampled;
-use crate::spool::Spool;
+use crate::spool::old::Spool;
 use crate::stop::Stop;
 use crate::uplink::wire::Event;
 

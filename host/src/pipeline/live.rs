@@ -35,7 +35,7 @@ use crate::output::show_status;
 use crate::plugin::EngineSettings;
 use crate::reading::WallClock;
 use crate::sensor::{Sampled, Sampling, SystemPaths};
-use crate::spool::Spool;
+use crate::spool::old::Spool;
 use crate::stop::{self, Stopper};
 use crate::uplink::{self, LinkState, Scribe};
 

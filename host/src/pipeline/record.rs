@@ -36,7 +36,8 @@ pub(super) use self::line::{Header, Recorded, ended_line, observed_line};
 pub use self::read::BadRecording;
 pub(super) use self::read::{Next, Reader};
 use crate::file::hex;
-use crate::spool::{Added, Spool, SpoolState, Stored};
+use crate::spool::old::{Spool, SpoolState};
+use crate::spool::{Added, Stored};
 use crate::uplink::wire::{Body, to_json};
 
 /// How often lines are handed to the system: what a killed process loses. A power cut may take some more.

@@ -11,7 +11,7 @@ use super::record::{Recorder, ended_line, observed_line};
 use super::reload::Swap;
 use crate::output::AlarmOutputs;
 use crate::reading::{Input, Observed};
-use crate::spool::Spool;
+use crate::spool::old::Spool;
 use crate::uplink::Scribe;
 use crate::uplink::wire::Body;
 

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Added, Spool, SpoolState, Stored};
+use super::old::{Spool, SpoolState};
+use super::{Added, Stored};
 use crate::uplink::wire::{Body, Event, Message};
 
 /// Most bytes of JSON that wait in memory: about five hours of one reading a second, and little beside the 512 MiB of a Pi Zero.

@@ -16,7 +16,7 @@ use super::backoff::{Backoff, STABLE};
 use super::session::{self, Ended, Form};
 use super::wire::{Connect, PLAIN_PROTOCOL, PROTOCOL};
 use crate::file::excerpt;
-use crate::spool::Spool;
+use crate::spool::old::Spool;
 use crate::stop::Stop;
 
 /// Longest time for name look-up, connection, TLS and the WebSocket's own handshake together.

@@ -9,7 +9,7 @@ use super::LiveError;
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::{Pipeline, Shows};
 use crate::reading::Series;
-use crate::spool::{MEMORY_BYTES, MemorySpool, Spool as _};
+use crate::spool::old::{MEMORY_BYTES, MemorySpool, Spool as _};
 use crate::uplink::wire::Connect;
 use crate::uplink::{Endpoint, WebSocketUplink, read_token};
 

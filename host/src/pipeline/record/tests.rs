@@ -13,7 +13,7 @@ use crate::plugin::{Engine, EngineSettings, HostLimits};
 use crate::reading::{
     Batch, Doubt, Fault, FaultReason, Input, Measured, Observed, Sighting, Timestamp, WallClock,
 };
-use crate::spool::MemorySpool;
+use crate::spool::old::MemorySpool;
 use crate::uplink::Scribe;
 use crate::uplink::wire::Event;
 
