@@ -60,9 +60,9 @@ impl Health {
             plugin_traps: self.passed.traps.load(Ordering::Relaxed),
             uplinks: self.links.iter().map(UplinkLink::health).collect(),
             spool: Some(SpoolHealth {
-                on_disk: spool.in_memory.is_none(),
+                on_disk: spool.memory_only.is_none(),
                 bytes: spool.bytes_on_disk,
-                reason: spool.in_memory.map(Into::into),
+                reason: spool.memory_only.as_deref().map(Into::into),
             }),
         }
     }

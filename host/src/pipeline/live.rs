@@ -21,12 +21,12 @@ pub use signals::Signals;
 
 use self::prepared::Prepared;
 use self::ways_out::{open_spool, spawn_uplinks};
-use super::Pipeline;
 use super::health::Health;
 use super::record::{Header, Recorder};
 use super::reload::{Reload, ReloadAt, refuse};
 use super::sink::{Intake, Passed, Sink, ended_lines, spawn_chain};
 use super::ticks::tick;
+use super::{DASHBOARD, Pipeline};
 use crate::data_dir::DataDir;
 use crate::hub;
 use crate::output::show_status;
@@ -112,7 +112,9 @@ struct Running {
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
     spool: Arc<Spool>,
-    /// Each uplink, and how many messages of earlier processes waited for it at the start.
+    /// The number of the last message of earlier processes.
+    begun_after: u64,
+    /// Each uplink, and how many messages of earlier processes waited for it.
     places: Vec<(Place, u64)>,
 }
 
@@ -120,6 +122,10 @@ impl Running {
     fn start(prepared: Prepared, hangups: Option<Signal>, begun: Instant) -> io::Result<Running> {
         let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
         let spool = open_spool(&pipeline, dashboard.as_ref(), &kept);
+        let begun_after = spool.last();
+        let names = pipeline.uplinks.iter().map(|uplink| &*uplink.name).chain([DASHBOARD]);
+        let places = names.filter_map(|name| spool.place(name));
+        let places = places.map(|place| (place.clone(), place.state().queued)).collect();
         let wall_clock = clock.look(WallClock::default());
         let recording = match prepared.record {
             Some(file) => {
@@ -150,9 +156,6 @@ impl Running {
             &intake,
             &uplinks_stopped,
         );
-        let appended = spool.state().appended;
-        let waited = |place: &Place| place.state().queued.saturating_sub(appended);
-        let places = links.iter().map(|link| (link.place.clone(), waited(&link.place))).collect();
         let mut hub_task = JoinSet::new();
         if let Some(own) = dashboard {
             hub_task.spawn(hub::serve(own.hub, hub_stopped));
@@ -221,6 +224,7 @@ impl Running {
             counts,
             passed,
             spool,
+            begun_after,
             places,
         })
     }
@@ -273,14 +277,44 @@ impl Running {
         if tokio::time::timeout(SPOOL_DEADLINE, self.spool.close()).await.is_err() {
             tracing::error!("The spool lacks its last messages: the disk took too long.");
         }
-        if let Some(Recording { recorder, end }) = self.recording {
+        if let Some(Recording { recorder, end }) = self.recording.take() {
             recorder.close();
             if tokio::time::timeout(RECORDING_DEADLINE, end).await.is_err() {
                 tracing::error!("The recording lacks its end: the disk took too long.");
             }
         }
         self.stop_hub.stop();
-        report(&self.counts, &self.passed, &self.spool, &self.places);
+        self.report();
+    }
+
+    /// The last line: where every reading went. With two uplinks each message counts for both.
+    fn report(&self) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let state = self.spool.state();
+        let numbered = state.last.saturating_sub(self.begun_after);
+        let (mut delivered, mut not_delivered) = (0, 0);
+        for (place, waited) in &self.places {
+            let undelivered = place.state().queued + state.dropped;
+            not_delivered += undelivered;
+            delivered += (waited + numbered).saturating_sub(undelivered);
+        }
+        let taken = count(&self.counts.taken);
+        let missed_cycles = count(&self.counts.missed_cycles);
+        // A stage that is still at work on the last ones has not handed them on.
+        let not_passed = taken.saturating_sub(count(&self.passed.measurements));
+        let kept_back = count(&self.passed.kept_back);
+        let messages = count(&self.passed.messages);
+        let kept = if state.memory_only.is_none() { " and kept" } else { "" };
+        tracing::info!(
+            taken,
+            not_passed,
+            kept_back,
+            messages,
+            delivered,
+            not_delivered,
+            missed_cycles,
+            "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered{kept}."
+        );
     }
 }
 
@@ -298,33 +332,4 @@ async fn all(tasks: &mut JoinSet<()>) {
             tracing::error!("A task ended badly: {error}.");
         }
     }
-}
-
-/// The last line: where every reading went. With two uplinks each message counts for both.
-fn report(counts: &Sampled, passed: &Passed, spool: &Spool, places: &[(Place, u64)]) {
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let state = spool.state();
-    let (mut delivered, mut not_delivered) = (0, 0);
-    for (place, waited) in places {
-        let undelivered = place.state().queued + state.dropped;
-        not_delivered += undelivered;
-        delivered += (waited + state.appended).saturating_sub(undelivered);
-    }
-    let taken = count(&counts.taken);
-    let missed_cycles = count(&counts.missed_cycles);
-    // A stage that is still at work on the last ones has not handed them on.
-    let not_passed = taken.saturating_sub(count(&passed.measurements));
-    let kept_back = count(&passed.kept_back);
-    let messages = count(&passed.messages);
-    let kept = if state.in_memory.is_none() { ", which are kept" } else { "" };
-    tracing::info!(
-        taken,
-        not_passed,
-        kept_back,
-        messages,
-        delivered,
-        not_delivered,
-        missed_cycles,
-        "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered{kept}."
-    );
 }

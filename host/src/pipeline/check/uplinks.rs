@@ -1,7 +1,6 @@
 //! `[uplink]`, once or several times, and `[spool]`: the ways out, and where messages wait for them.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -9,7 +8,7 @@ use toml::de::DeValue;
 use super::{Checker, Unique, parse_name, place};
 use crate::pipeline::keys::Keys;
 use crate::pipeline::{DASHBOARD, Protocol, Uplink};
-use crate::spool::{SpoolSettings, WhenFull};
+use crate::spool::{self, SpoolSettings, WhenFull};
 use crate::uplink::{Endpoint, Order, TlsSettings};
 
 /// Most uplinks: each is a connection and a place in the spool.
@@ -22,15 +21,6 @@ const USUAL_NAME: &str = "uplink";
 const CATCH_UP_RATES: RangeInclusive<i64> = 1..=100_000;
 /// What it is when the file does not say it: an hour at one reading a second of twenty sensors comes in 72 s, with 125 kB/s.
 const CATCH_UP_RATE: u32 = 1_000;
-/// How often what waits is written to the disk.
-const COMMIT_INTERVALS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// How old a message may get: from a minute to ten years.
-const AGES: RangeInclusive<Duration> =
-    Duration::from_secs(60)..=Duration::from_secs(10 * 31_557_600);
-/// One reading in so many is kept by `"thin-out"` when the file does not say it: of ten seconds' readings one in two minutes.
-const KEEP_ONE_IN: u32 = 12;
-
 impl<'a> Checker<'_, 'a, '_> {
     /// The ways out, and whether the file names any.
     pub(super) fn uplinks(&mut self, top: &mut Keys<'_, 'a>) -> (Vec<Option<Uplink>>, bool) {
@@ -150,14 +140,20 @@ impl<'a> Checker<'_, 'a, '_> {
         let usual = SpoolSettings::default();
         let Some(mut keys) = self.table(top, "spool") else { return usual };
         let keys = &mut keys;
-        let commit_interval =
-            keys.duration(self.source, "commit_interval", COMMIT_INTERVALS, usual.commit_interval);
-        let most_bytes = self.count(keys, "max_size_mib", 1..=1_048_576, 20, usual.most_bytes);
-        let longest = keys.duration(self.source, "max_age", AGES, usual.longest);
-        let memory_bytes = self.count(keys, "memory_kib", 64..=1_048_576, 10, usual.memory_bytes);
-        let keep = keys.integer(self.source, "keep_one_in", 2..=10_000);
-        let keep_span = keep.as_ref().map(|at| at.span.clone());
-        let keep_one_in = keep.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(KEEP_ONE_IN);
+        let commit_interval = keys.duration(
+            self.source,
+            "commit_interval",
+            spool::COMMIT_INTERVALS,
+            usual.commit_interval,
+        );
+        let mebibytes = in_units(spool::MOST_BYTES_RANGE, 20);
+        let most_bytes = self.count(keys, "max_size_mib", mebibytes, 20, usual.most_bytes);
+        let longest = keys.duration(self.source, "max_age", spool::LONGEST_RANGE, usual.longest);
+        let kibibytes = in_units(spool::MEMORY_BYTES_RANGE, 10);
+        let memory_bytes = self.count(keys, "memory_kib", kibibytes, 10, usual.memory_bytes);
+        let ratios = in_units(spool::KEEP_ONE_IN_RANGE, 0);
+        let keep_span = keys.get("keep_one_in").map(Spanned::span);
+        let keep_one_in = self.count(keys, "keep_one_in", ratios, 0, spool::KEEP_ONE_IN);
         let policies = [
             ("drop-oldest", WhenFull::DropOldest),
             ("thin-out", WhenFull::ThinOut { keep_one_in }),
@@ -171,4 +167,10 @@ impl<'a> Checker<'_, 'a, '_> {
         keys.finish(self.source);
         SpoolSettings { commit_interval, most_bytes, longest, when_full, memory_bytes }
     }
+}
+
+/// A range in units of 2 to the power of `shift`.
+fn in_units<T: Copy + TryInto<i64>>(range: RangeInclusive<T>, shift: u32) -> RangeInclusive<i64> {
+    let [low, high] = [*range.start(), *range.end()].map(|end| end.try_into().unwrap_or(i64::MAX));
+    low >> shift..=high >> shift
 }
