@@ -20,6 +20,8 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(32);
 /// Most messages in one frame.
 const FRAME_MESSAGES: usize = 128;
+/// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
+const FRAME_BYTES: usize = 128 << 10;
 /// A hub that acks nothing of what was sent for so long is given up: something on the way answers pings in its place, or
 /// its disk takes nothing.
 const ACK_DEADLINE: Duration = Duration::from_secs(60);
@@ -168,6 +170,14 @@ impl Session<'_> {
         let mut waiting = self.uplink.place.read(turn.after, most).await;
         let is_beyond = waiting.first().is_some_and(|stored| stored.seq > turn.upto);
         waiting.retain(|stored| stored.seq <= turn.upto);
+        let mut bytes = 0;
+        let mut fits = |stored: &Stored| {
+            bytes += stored.json.len();
+            bytes <= FRAME_BYTES
+        };
+        // One that is larger by itself goes alone.
+        let count = waiting.iter().take_while(|stored| fits(stored)).count().max(1);
+        waiting.truncate(count);
         let now = Instant::now();
         let Some(last) = waiting.last().map(|stored| stored.seq) else {
             if is_beyond {
