@@ -2,14 +2,17 @@
 
 mod alarms;
 mod api;
+mod clocks;
 mod device;
 mod history;
 mod known;
 mod live;
 mod moment;
 mod page;
+mod ranges;
 mod receive;
 mod state;
+mod store;
 mod streams;
 
 use std::io;
@@ -30,12 +33,18 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::stop::Stop;
-use state::Hub;
+use state::{Hub, Keeps};
+pub use store::{Limits, Store};
 
 /// How long open pages and devices are waited for when the hub stops.
 const STOP_DEADLINE: Duration = Duration::from_millis(500);
+/// How long the disk may take for what is not acked yet when the hub stops.
+const STORE_DEADLINE: Duration = Duration::from_secs(1);
+/// Most questions that the store answers at the same time: each may read a million entries.
+const QUESTIONS: usize = 2;
 /// Most connections of pages and programs, and of devices that have not become a WebSocket yet.
 const CONNECTIONS: usize = 1_024;
 /// Who connects, or keeps a connection open, asks for something within this.
@@ -52,20 +61,31 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
 }
 
-/// Serves devices and browsers until told to stop.
-pub async fn serve(listener: TcpListener, mut stop: Stop) {
-    let hub = Arc::new(Hub::new());
+/// Serves devices and browsers until told to stop. Without a store, what was taken is in memory alone and acked at once.
+pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) {
+    let store = store.map(Arc::new);
+    let hub = Arc::new(Hub::new(if store.is_some() { Keeps::OnDisk } else { Keeps::InMemory }));
+    let writer = store.clone().map(|store| {
+        let hub = hub.clone();
+        tokio::task::spawn_blocking(move || store::write(&store, &hub))
+    });
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
         .route("/api/live", get(live::live))
         .route("/api/devices", get(api::devices))
         .route("/api/readings", get(api::readings))
+        .route("/api/messages", get(api::messages))
         .route("/api/alarms", get(api::alarms))
         .route("/healthz", get(api::healthz))
         .route("/metrics", get(api::metrics))
         .merge(page::routes())
         .layer(middleware::from_fn(harden))
-        .with_state(Served { hub, stop: stop.clone() });
+        .with_state(Served {
+            hub: hub.clone(),
+            store,
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            stop: stop.clone(),
+        });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     // Dropped with this function: connections that do not end by themselves end then.
     let mut connections = JoinSet::new();
@@ -103,6 +123,12 @@ pub async fn serve(listener: TcpListener, mut stop: Stop) {
     if tokio::time::timeout(STOP_DEADLINE, ended).await.is_err() {
         tracing::debug!("Some connections did not end in time.");
     }
+    hub.close();
+    if let Some(writer) = writer
+        && timeout(STORE_DEADLINE, writer).await.is_err()
+    {
+        tracing::warn!("The disk did not take what was not acked yet: devices will send it again.");
+    }
 }
 
 /// Waits for room first: connections beyond the bound wait in the system's queue.
@@ -121,6 +147,9 @@ async fn accept(
 #[derive(Clone)]
 struct Served {
     hub: Arc<Hub>,
+    store: Option<Arc<Store>>,
+    /// Room for questions that the store answers.
+    questions: Arc<Semaphore>,
     stop: Stop,
 }
 

@@ -41,6 +41,8 @@ impl Health {
                     dropped: state.dropped,
                     missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
                     plugin_traps: self.passed.traps.load(Ordering::Relaxed),
+                    uplinks: Vec::new(),
+                    spool: None,
                 };
                 spool.append(vec![health.into()]);
             }

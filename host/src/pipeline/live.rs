@@ -134,7 +134,7 @@ impl Running {
         let (stop_hub, hub_stopped) = stop::channel();
         let mut hub_task = JoinSet::new();
         if let Some(listener) = dashboard {
-            hub_task.spawn(hub::serve(listener, hub_stopped));
+            hub_task.spawn(hub::serve(listener, None, hub_stopped));
         }
         let spools: Vec<Arc<dyn Spool>> =
             uplinks.iter().map(|uplink| uplink.spool.clone()).collect();

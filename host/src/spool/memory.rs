@@ -116,7 +116,7 @@ impl Queue {
 
     fn number(&mut self, body: Body) {
         self.last += 1;
-        let json = Message { seq: Some(self.last), body }.to_json().into();
+        let json = Message { seq: Some(self.last), late: false, body }.to_json().into();
         let stored = Stored { seq: self.last, json };
         self.bytes += stored.json.len();
         self.messages.push_back(stored);

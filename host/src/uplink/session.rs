@@ -178,13 +178,13 @@ impl Session<'_> {
             _ => return Ok(()),
         };
         match serde_json::from_str(&text) {
-            Ok(HubMessage::Ack { seq }) if seq <= *self.ever_sent => {
+            Ok(HubMessage::Ack { seq, .. }) if seq <= *self.ever_sent => {
                 self.acked = self.acked.max(seq);
                 self.sent = self.sent.max(seq);
                 self.uplink.spool.ack(seq);
                 Ok(())
             }
-            Ok(HubMessage::Ack { seq }) => {
+            Ok(HubMessage::Ack { seq, .. }) => {
                 Err(format!("the hub acked {seq}, which was never sent"))
             }
             Ok(HubMessage::Command { id, command }) => self.refuse(id, &command),

@@ -13,6 +13,10 @@ pub const PLAIN_PROTOCOL: &str = "weir.plain";
 /// What the `clock` of a message says when its time may be wrong.
 pub const UNSYNCHRONIZED: &str = "unsynchronized";
 
+/// The `reason` of numbers that were set aside for a process that ended without saying how many it used: most of them
+/// never were a message.
+pub const UNCLEAN_STOP: &str = "unclean-stop";
+
 /// The first message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connect {
@@ -23,6 +27,13 @@ pub struct Connect {
     pub device: String,
     /// Made with the spool: numbers start anew with it.
     pub stream: Option<Uuid>,
+    /// The first number of the stream that the device still has, or will give next: it will not send any before it.
+    ///
+    /// A device that says this promises to declare (`dropped`) every number from here on that will never come, so
+    /// the hub acks no further than it can prove; numbers may then come in any order. A device that does not say it
+    /// sends in order: numbers that it leaves out are gaps, shown and acked over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// The host's version.
     #[serde(default)]
     pub version: String,
@@ -70,6 +81,7 @@ impl Connect {
             kind: ConnectType::Connect,
             device: device.to_owned(),
             stream: Some(stream),
+            from: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sensors: sensors.collect(),
         }
@@ -81,6 +93,8 @@ impl Connect {
 pub struct Message {
     /// Its number in the stream; a server of few demands may get messages without.
     pub seq: Option<u64>,
+    /// Whether it waited on the device while later ones were sent: it belongs before them.
+    pub late: bool,
     /// What it says.
     pub body: Body,
 }
@@ -159,13 +173,25 @@ pub enum Event {
         #[serde(default)]
         step_secs: f64,
     },
-    /// Numbers that will never come.
+    /// The device's process began. What comes after it in the stream is of this process; alarms that are still active
+    /// are told again right after it, all others are over.
+    Start {
+        /// When.
+        time: Box<str>,
+        /// The host's version.
+        #[serde(default)]
+        version: Box<str>,
+        /// As [`Measured::clock`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Box<str>>,
+    },
+    /// Numbers before this one that will never come.
     Dropped {
         /// The first.
         from: u64,
         /// The last.
         to: u64,
-        /// Why, for instance `spool-full`.
+        /// Why, for instance `spool-full`, or [`UNCLEAN_STOP`].
         reason: Box<str>,
     },
     /// How the device is.
@@ -182,6 +208,12 @@ pub enum Event {
         missed_cycles: u64,
         /// How often plugins trapped.
         plugin_traps: u64,
+        /// Each way out of the device.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        uplinks: Vec<UplinkHealth>,
+        /// Where messages wait.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spool: Option<SpoolHealth>,
     },
     /// The answer to a command.
     Result {
@@ -193,6 +225,37 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+}
+
+/// How one way out of a device is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UplinkHealth {
+    /// Its name.
+    pub uplink: Box<str>,
+    /// `up` or `down`.
+    pub state: Box<str>,
+    /// Messages that wait for it.
+    #[serde(default)]
+    pub queued: u64,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Box<str>>,
+    /// Why it is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Box<str>>,
+}
+
+/// Where a device's messages wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpoolHealth {
+    /// Whether they outlive the process.
+    pub on_disk: bool,
+    /// Bytes that it takes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Why it is in memory though it should be on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Box<str>>,
 }
 
 impl From<Event> for Body {
@@ -230,10 +293,13 @@ pub struct Measured {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum HubMessage {
-    /// All up to this number are stored.
+    /// All up to this number are stored, or will never come. The first of a connection answers `connect`.
     Ack {
         /// The number.
         seq: u64,
+        /// The highest further range that is stored. Numbers between `seq` and its first did not all come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ahead: Option<(u64, u64)>,
     },
     /// Something to do.
     Command {
@@ -245,13 +311,16 @@ pub enum HubMessage {
 }
 
 impl Message {
-    /// The JSON text: `type` first, then `seq`, then the rest.
+    /// The JSON text: `type` first, then `seq`, then `late` where it is so, then the rest.
     pub fn to_json(&self) -> String {
         let body = to_json(&self.body);
         let Some(seq) = self.seq else { return body };
         // The tag is always first and its words hold no comma, so the number goes behind the first one.
         match body.split_once(',') {
-            Some((kind, rest)) => format!("{kind},\"seq\":{seq},{rest}"),
+            Some((kind, rest)) => {
+                let late = if self.late { "\"late\":true," } else { "" };
+                format!("{kind},\"seq\":{seq},{late}{rest}")
+            }
             None => body,
         }
     }
