@@ -20,6 +20,7 @@ mod driver;
 mod elsewhere;
 mod foreign;
 mod house;
+mod hub_store;
 mod live;
 mod other_sensors;
 mod plain_server;

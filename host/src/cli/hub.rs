@@ -30,6 +30,7 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) fn run(self) -> Result<(), Failure> {
+        allow_files();
         block_on(async {
             let limits =
                 Limits { keep: self.keep, most_bytes: self.most_mib.saturating_mul(1 << 20) };
@@ -55,5 +56,14 @@ Devices:   ws://{address}/uplink"
             served.await?;
             Ok::<(), Failure>(())
         })?
+    }
+}
+
+/// Each device and page needs a file, and the usual limit of a process is 1,024.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::debug!("The number of open files stays as it is: {error}.");
     }
 }

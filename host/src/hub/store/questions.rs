@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use redb::{Database, Error, ReadableDatabase};
+use serde::de::IgnoredAny;
 
 use super::rows::{Row, index_key, message_key, of_index_key};
 use super::tables::{INDEX, Index, IndexKey, Key, MESSAGES, entry, groups};
@@ -149,9 +150,12 @@ pub(super) fn messages(
         let Some(row) = Row::from_bytes(key.value(), value.value()) else { continue };
         let stream = row.stream.map_or(String::new(), |stream| format!(r#""stream":"{stream}","#));
         found.last = Some(row.arrived);
+        // It was JSON when it was written. A disk may give back something else, which must not spoil the answer.
+        let is_whole = serde_json::from_str::<IgnoredAny>(&row.text).is_ok();
+        let message = if is_whole { &*row.text } else { "null" };
         found.texts.push(format!(
             r#"{{"n":{},{stream}"received":"{}","message":{}}}"#,
-            row.arrived, row.received, row.text
+            row.arrived, row.received, message
         ));
     }
     Ok(found)

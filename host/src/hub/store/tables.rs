@@ -37,8 +37,9 @@ const BYTES: &str = "bytes";
 
 /// Pages of the file that are kept in memory. The machine may have 1 GiB.
 const CACHE_BYTES: usize = 32 << 20;
-/// Most messages that one commit removes: it must not take long.
+/// Most messages that one commit removes, if it does not bring more, and how many of them in one step.
 const REMOVED_AT_ONCE: u64 = 10_000;
+const REMOVED_STEP: u64 = 1_000;
 const HOUR_NANOS: u64 = 3_600_000_000_000;
 
 /// What a hub knew.
@@ -173,14 +174,18 @@ pub(super) fn commit(database: &Database, batch: &Batch, limits: Limits) -> Resu
         if !batch.rows.is_empty() {
             single.insert(FIRST, first)?;
         }
-        let mut end = first_to_keep(&mut hours, limits, batch.arrived)?;
-        if bytes > limits.most_bytes {
-            end = end.max(first.saturating_add(REMOVED_AT_ONCE)).min(batch.arrived);
+        let too_old = first_to_keep(&mut hours, limits, batch.arrived)?;
+        // A commit must not take long, and yet make more room than it takes.
+        let most = REMOVED_AT_ONCE.max(2 * batch.rows.len() as u64);
+        let (mut kept, last) = (first, first.saturating_add(most).min(batch.arrived));
+        while kept < last && (kept < too_old || bytes > limits.most_bytes) {
+            let end = kept.saturating_add(REMOVED_STEP).min(last);
+            let end = if bytes > limits.most_bytes { end } else { end.min(too_old) };
+            bytes = bytes.saturating_sub(remove(&mut messages, &mut index, kept, end)?);
+            kept = end;
         }
-        let end = end.min(first.saturating_add(REMOVED_AT_ONCE));
-        if end > first {
-            bytes = bytes.saturating_sub(remove(&mut messages, &mut index, first, end)?);
-            single.insert(FIRST, end)?;
+        if kept > first {
+            single.insert(FIRST, kept)?;
         }
         single.insert(BYTES, bytes)?;
     }
