@@ -22,6 +22,7 @@ mod driver;
 mod elsewhere;
 mod foreign;
 mod house;
+mod hub_store;
 mod late;
 mod live;
 mod offline;

@@ -4,12 +4,13 @@ mod token;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::run::state_directory;
-use super::{Failure, block_on, say};
-use crate::hub::{self, Asked, Door, Gate, HubTls, Listening, TlsFiles, is_private};
+use super::{Failure, block_on, parse_duration, say};
+use crate::hub::{self, Asked, Door, Gate, HubTls, Limits, Listening, Store, TlsFiles, is_private};
 use crate::pipeline::Signals;
 use crate::stop;
 use crate::uplink::certificate::CertificateFiles;
@@ -46,9 +47,15 @@ struct Listen {
     /// Listen beyond this machine without encryption: whoever is on the way can read and change everything.
     #[arg(long, conflicts_with = "certificate_file")]
     insecure: bool,
-    /// The hub's folder: the tokens of devices. Default: the first folder of $STATE_DIRECTORY, which systemd sets.
+    /// The hub's folder: what devices send, acked when it is there, and their tokens. Without one a restart forgets it. Default: the first folder of $STATE_DIRECTORY, which systemd sets.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Keep what devices send for so long.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
+    keep: Duration,
+    /// Keep about so many MiB of it; the oldest messages make room.
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    most_mib: u64,
 }
 
 impl Hub {
@@ -62,6 +69,7 @@ impl Hub {
 
 impl Listen {
     fn run(self) -> Result<(), Failure> {
+        allow_files();
         let files = self.certificate_file.zip(self.key_file);
         if !self.insecure && files.is_none() && !is_private(self.listen) {
             let text = format!(
@@ -84,7 +92,15 @@ impl Listen {
         } else {
             Asked::Everybody
         };
-        let gate = gate(self.data_dir.or_else(state_directory), asked)?;
+        let data_dir = self.data_dir.or_else(state_directory);
+        let limits = Limits { keep: self.keep, most_bytes: self.most_mib.saturating_mul(1 << 20) };
+        let store = data_dir.as_deref().map(|folder| Store::new(folder, limits)).transpose()?;
+        if store.is_none() {
+            tracing::info!(
+                "What devices send is kept in memory and forgotten with a restart (--data-dir keeps it)."
+            );
+        }
+        let gate = gate(data_dir, asked)?;
         warn(&gate, self.listen, is_open);
         block_on(async {
             let door = Door::open(self.listen, tls).await?;
@@ -92,8 +108,9 @@ impl Listen {
             // The hub goes on when nobody reads what it prints.
             let _said =
                 say(format_args!("Dashboard: {}\nDevices:   {}", door.page(), door.uplink()));
+            let listening = Listening { doors: vec![door], gate };
             let (stopper, stopped) = stop::channel();
-            let served = tokio::spawn(hub::serve(Listening { doors: vec![door], gate }, stopped));
+            let served = tokio::spawn(hub::serve(listening, store, stopped));
             signals.wait(None).await;
             stopper.stop();
             served.await?;
@@ -128,5 +145,14 @@ fn warn(gate: &Gate, listen: SocketAddr, is_open: bool) {
     }
     if is_open {
         tracing::warn!(%listen, "Nothing is encrypted: whoever is on the way can read it, tokens too.");
+    }
+}
+
+/// Each device and page needs a file, and the usual limit of a process is 1,024.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::debug!("The number of open files stays as it is: {error}.");
     }
 }

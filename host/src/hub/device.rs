@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use super::Served;
 use super::gate::{Admission, ClientCertificate};
 use super::receive::receive;
 use super::state::Hub;
+use super::streams::Acked;
 use crate::file::excerpt;
 use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json};
 
@@ -80,6 +82,8 @@ async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr, admissio
         acks,
         name: None,
         stream: None,
+        stored: None,
+        waiting: None,
         heard: Instant::now(),
     };
     let ended = tokio::select! {
@@ -112,6 +116,10 @@ struct Connection<'h> {
     acks: bool,
     name: Option<String>,
     stream: Option<Uuid>,
+    /// What is stored of its stream.
+    stored: Option<watch::Receiver<Acked>>,
+    /// A frame that waits for room: nothing more is read meanwhile.
+    waiting: Option<Utf8Bytes>,
     heard: Instant,
 }
 
@@ -121,10 +129,16 @@ impl Connection<'_> {
         let mut pings = tokio::time::interval_at(begun + PING_EVERY, PING_EVERY);
         loop {
             tokio::select! {
-                incoming = self.socket.recv() => {
+                room = self.hub.room(self.waiting.as_deref().unwrap_or_default()), if self.waiting.is_some() => {
+                    let text = self.waiting.take().unwrap_or_default();
+                    // Nothing was read meanwhile, so nothing could be heard.
+                    self.heard = Instant::now();
+                    self.take(&text, room)?;
+                }
+                incoming = self.socket.recv(), if self.waiting.is_none() => {
                     self.heard = Instant::now();
                     match incoming {
-                        Some(Ok(Message::Text(text))) => self.hear(&text).await?,
+                        Some(Ok(Message::Text(text))) => self.hear(text).await?,
                         Some(Ok(Message::Binary(_))) => return Err("it sent a binary frame: messages are JSON text".to_owned()),
                         Some(Ok(Message::Close(_))) | None => return Ok(()),
                         Some(Ok(_)) => {}
@@ -132,10 +146,11 @@ impl Connection<'_> {
                     }
                 }
                 () = self.admission.revoked() => return Err("its token was revoked".to_owned()),
+                acked = next_ack(&mut self.stored) => self.ack(acked).await?,
                 _ = pings.tick() => {
                     self.send(Message::Ping(Default::default())).await?;
                 }
-                () = tokio::time::sleep_until(self.heard + SILENCE) => {
+                () = tokio::time::sleep_until(self.heard + SILENCE), if self.waiting.is_none() => {
                     return Err(format!("no sign of life for {} s", SILENCE.as_secs()));
                 }
                 () = tokio::time::sleep_until(begun + CONNECT_DEADLINE), if self.name.is_none() => {
@@ -145,17 +160,28 @@ impl Connection<'_> {
         }
     }
 
-    async fn hear(&mut self, text: &str) -> Result<(), String> {
-        let Some(name) = &self.name else {
-            let taken = self.connect(text)?;
-            return self.ack(taken).await;
-        };
-        let taken = self.hub.take(name, self.stream, receive(text)?).map_err(|e| e.to_string())?;
-        self.ack(taken).await
+    async fn hear(&mut self, text: Utf8Bytes) -> Result<(), String> {
+        if self.name.is_none() {
+            self.hub.ready().await;
+            self.stored = self.connect(&text)?;
+            let stored = self.stored.as_mut().map(|stored| *stored.borrow_and_update());
+            return match stored {
+                Some(stored) => self.ack(stored).await,
+                None => Ok(()),
+            };
+        }
+        self.waiting = Some(text);
+        Ok(())
+    }
+
+    fn take(&self, text: &str, room: Option<OwnedSemaphorePermit>) -> Result<(), String> {
+        let Some(name) = &self.name else { return Ok(()) };
+        let messages = receive(text)?;
+        self.hub.take(name, self.stream, &messages, room).map_err(|e| e.to_string())
     }
 
     /// The first message. A plain device need not name itself: it is called by its address.
-    fn connect(&mut self, text: &str) -> Result<u64, String> {
+    fn connect(&mut self, text: &str) -> Result<Option<watch::Receiver<Acked>>, String> {
         #[derive(Deserialize)]
         struct Unnamed {
             #[serde(rename = "type")]
@@ -175,18 +201,19 @@ impl Connection<'_> {
         }
         let connect: Connect = serde_json::from_value(json).map_err(|e| not_of_the_wire(&e))?;
         let stream = connect.stream;
-        let taken = self.hub.connect(connect).map_err(|e| e.to_string())?;
+        let stored = self.hub.connect(connect).map_err(|e| e.to_string())?;
         tracing::info!(device = %name.escape_debug(), peer = %self.peer, acks = self.acks, "A device connected.");
         self.name = Some(name);
         self.stream = stream;
-        Ok(taken)
+        Ok(stored)
     }
 
-    async fn ack(&mut self, seq: u64) -> Result<(), String> {
-        if !self.acks || seq == 0 {
+    async fn ack(&mut self, acked: Acked) -> Result<(), String> {
+        if !self.acks {
             return Ok(());
         }
-        self.send(Message::Text(to_json(&HubMessage::Ack { seq, ahead: None }).into())).await
+        let Acked { seq, ahead } = acked;
+        self.send(Message::Text(to_json(&HubMessage::Ack { seq, ahead }).into())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), String> {
@@ -202,6 +229,17 @@ impl Connection<'_> {
         let frame = CloseFrame { code: close_code::POLICY, reason: reason.into() };
         self.send(Message::Close(Some(frame))).await
     }
+}
+
+/// More of its stream is stored. Never of a device without one.
+async fn next_ack(stored: &mut Option<watch::Receiver<Acked>>) -> Acked {
+    // The sender lives as long as the hub remembers the stream, which is at least as long as this connection.
+    if let Some(stored) = stored
+        && stored.changed().await.is_ok()
+    {
+        return *stored.borrow_and_update();
+    }
+    std::future::pending().await
 }
 
 fn not_of_the_wire(error: &serde_json::Error) -> String {

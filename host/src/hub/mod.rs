@@ -2,6 +2,7 @@
 
 mod alarms;
 mod api;
+mod clocks;
 mod device;
 mod door;
 mod gate;
@@ -10,8 +11,10 @@ mod known;
 mod live;
 mod moment;
 mod page;
+mod ranges;
 mod receive;
 mod state;
+mod store;
 mod streams;
 mod tls;
 mod tokens;
@@ -29,17 +32,24 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub use gate::{Asked, Gate};
 pub use tls::{HubTls, TlsFiles};
 pub use tokens::{KnownToken, TokensError, list, make, new_token, revoke};
 
 use crate::stop::Stop;
-use state::Hub;
+use state::{Hub, Keeps};
+pub use store::{Limits, Store};
 
 /// How often tokens and certificates are looked at: what is revoked is out within seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long the disk may take for what is not acked yet when the hub stops.
+const STORE_DEADLINE: Duration = Duration::from_secs(1);
+/// Most questions that the store answers at the same time: each may read a million entries.
+const QUESTIONS: usize = 2;
 
 /// How a hub is reached, and by whom.
 pub struct Listening {
@@ -89,21 +99,33 @@ pub fn is_private(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Serves devices and browsers until told to stop.
-pub async fn serve(listening: Listening, mut stop: Stop) {
-    let hub = Arc::new(Hub::new());
+/// Serves devices and browsers until told to stop. Without a store, what was taken is in memory alone and acked at once.
+pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
+    let store = store.map(Arc::new);
+    let hub = Arc::new(Hub::new(if store.is_some() { Keeps::OnDisk } else { Keeps::InMemory }));
+    let writer = store.clone().map(|store| {
+        let hub = hub.clone();
+        tokio::task::spawn_blocking(move || store::write(&store, &hub))
+    });
     let gate = Arc::new(listening.gate);
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
         .route("/api/live", get(live::live))
         .route("/api/devices", get(api::devices))
         .route("/api/readings", get(api::readings))
+        .route("/api/messages", get(api::messages))
         .route("/api/alarms", get(api::alarms))
         .route("/healthz", get(api::healthz))
         .route("/metrics", get(api::metrics))
         .merge(page::routes())
         .layer(middleware::from_fn(harden))
-        .with_state(Served { hub, gate: gate.clone(), stop: stop.clone() });
+        .with_state(Served {
+            hub: hub.clone(),
+            gate: gate.clone(),
+            store,
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            stop: stop.clone(),
+        });
     let certificates: Vec<Arc<HubTls>> =
         listening.doors.iter().filter_map(|door| door.tls.clone()).collect();
     let mut doors = JoinSet::new();
@@ -128,6 +150,12 @@ pub async fn serve(listening: Listening, mut stop: Stop) {
         }
     }
     while doors.join_next().await.is_some() {}
+    hub.close();
+    if let Some(writer) = writer
+        && timeout(STORE_DEADLINE, writer).await.is_err()
+    {
+        tracing::warn!("The disk did not take what was not acked yet: devices will send it again.");
+    }
 }
 
 /// What every handler gets.
@@ -135,6 +163,9 @@ pub async fn serve(listening: Listening, mut stop: Stop) {
 struct Served {
     hub: Arc<Hub>,
     gate: Arc<Gate>,
+    store: Option<Arc<Store>>,
+    /// Room for questions that the store answers.
+    questions: Arc<Semaphore>,
     stop: Stop,
 }
 

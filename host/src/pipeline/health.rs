@@ -76,7 +76,7 @@ impl UplinkLink {
             uplink: (&*self.name).into(),
             state: link.state.as_str().into(),
             queued: self.place.state().queued,
-            since: since.to_string().into(),
+            since: Some(since.to_string().into()),
             reason: link.reason.clone().filter(|_| link.state == LinkState::Down),
         }
     }

@@ -158,7 +158,8 @@ impl Running {
         );
         let mut hub_task = JoinSet::new();
         if let Some(own) = dashboard {
-            hub_task.spawn(hub::serve(own.hub, hub_stopped));
+            // In memory: it must not wear out this device's card for what the page shows.
+            hub_task.spawn(hub::serve(own.hub, None, hub_stopped));
         }
         let mut status_tasks = JoinSet::new();
         for pin in prepared.status_pins {

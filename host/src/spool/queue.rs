@@ -226,7 +226,7 @@ impl Queue {
         if matches!(body, Body::Event(Event::Alarm { .. } | Event::Result { .. })) {
             self.urgent = self.last;
         }
-        let json = Message { seq: Some(self.last), body }.to_json().into();
+        let json = Message { seq: Some(self.last), late: false, body }.to_json().into();
         let stored = Stored { seq: self.last, json };
         self.bytes += stored.json.len();
         self.unwritten_bytes += stored.json.len();

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 use super::connect::Socket;
 use super::delivery::{Delivery, Kind, Order, Turn};
 use super::websocket::WebSocketUplink;
-use super::wire::{Event, HubMessage, as_late, to_json};
+use super::wire::{Connect, Event, HubMessage, as_late, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
 
@@ -110,7 +110,10 @@ struct Session<'u> {
 
 impl Session<'_> {
     async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
-        self.write(vec![Message::text(to_json(&self.uplink.connect))]).await?;
+        // What comes before was acked, and is kept no more.
+        let from = (self.form == Form::Weir).then(|| self.uplink.place.acked() + 1);
+        let connect = Connect { from, ..self.uplink.connect.clone() };
+        self.write(vec![Message::text(to_json(&connect))]).await?;
         let mut appended = self.uplink.place.appended();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut last_delivery: Option<Instant> = None;
