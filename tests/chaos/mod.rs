@@ -37,7 +37,7 @@ fn text(number: usize, proxy: SocketAddr) -> String {
     let order = if number.is_multiple_of(2) { "live-first" } else { "in-order" };
     let sensors: String = ["a", "b", "c"]
         .map(|name| {
-            format!("[[sensor]]\nname = \"{name}\"\ndriver = \"simulated\"\ninterval = \"100ms\"\nnoise = 0.5\n")
+            format!("[[sensor]]\nname = \"{name}\"\ndriver = \"simulated\"\ninterval = \"100ms\"\nnoise_celsius = 0.5\n")
         })
         .concat();
     // Its alarms are committed at once.
@@ -81,6 +81,8 @@ fn nothing_that_was_committed_is_lost_or_doubled_whoever_is_killed() {
                     assert!(begun.elapsed() < LONGEST, "it takes too long");
                     thread::sleep(Duration::from_millis(random.u64(100..1_500)));
                     hub.signal("KILL");
+                    // Waits for its end: it holds its folder until then.
+                    drop(hub);
                     hub = start_hub(&address.to_string()).0;
                     hub_kills.fetch_add(1, Ordering::Relaxed);
                 }
