@@ -21,6 +21,7 @@ mod elsewhere;
 mod foreign;
 mod house;
 mod live;
+mod mqtt;
 mod other_sensors;
 mod plain_server;
 mod plugin_docs;

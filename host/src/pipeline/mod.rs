@@ -37,6 +37,7 @@ use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
 use crate::spool::SpoolSettings;
+use crate::uplink::mqtt::MqttSettings;
 use crate::uplink::{Endpoint, Order};
 
 /// A pipeline file that cannot be wrong any more.
@@ -248,17 +249,19 @@ pub struct Uplink {
     pub protocol: Protocol,
     /// Where to: tried in turn.
     pub endpoints: Vec<Endpoint>,
-    /// The file whose first line is sent as a bearer token.
+    /// The file whose first line is the token or the password.
     pub token_file: Option<PathBuf>,
     /// In which order messages go after an outage.
     pub order: Order,
 }
 
 /// What an uplink speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// Weir's own, over a WebSocket; or plain messages, where the server knows no better.
     WebSocket,
+    /// MQTT 5.
+    Mqtt(MqttSettings),
 }
 
 /// The name of the uplink to the hub inside this process.

@@ -15,8 +15,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// Reads `ws://host[:port][/path]` or `wss://…`.
     pub fn parse(text: &str) -> Option<Endpoint> {
+        Endpoint::parse_as(&["ws", "wss"], text)
+    }
+
+    /// Reads an address with one of these schemes.
+    pub fn parse_as(schemes: &[&str], text: &str) -> Option<Endpoint> {
         let uri: Uri = text.parse().ok()?;
-        let known = matches!(uri.scheme_str(), Some("ws" | "wss"));
+        let known = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
         // A name and password in the address would end up in logs: tokens have a file of their own.
         let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         let port =
@@ -33,6 +38,27 @@ impl Endpoint {
     /// The address.
     pub fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// The name or number of the host; an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The port: that of the address, else the usual one of its scheme.
+    pub fn port(&self) -> u16 {
+        let usual = match self.uri.scheme_str() {
+            Some("mqtt") => 1_883,
+            Some("mqtts") => 8_883,
+            Some("wss" | "https") => 443,
+            _ => 80,
+        };
+        self.uri.port_u16().unwrap_or(usual)
+    }
+
+    /// Whether it is to be reached by TLS.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.uri.scheme_str(), Some("wss" | "https" | "mqtts"))
     }
 }
 

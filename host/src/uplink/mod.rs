@@ -1,9 +1,12 @@
 //! The ways out: the wire's messages, and what delivers them.
 
+mod again;
 mod backoff;
 mod delivery;
 mod endpoint;
 mod link;
+pub mod mqtt;
+mod open;
 mod scribe;
 mod session;
 mod websocket;

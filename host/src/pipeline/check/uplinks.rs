@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Checker, Unique, parse_name, place};
+use super::{Checker, Unique, mqtt, parse_name, place};
 use crate::pipeline::keys::Keys;
 use crate::pipeline::{DASHBOARD, Protocol, Uplink};
 use crate::spool::{SpoolSettings, WhenFull};
@@ -16,6 +16,8 @@ use crate::uplink::{Endpoint, Order};
 const MOST_UPLINKS: usize = 8;
 /// Most addresses of one uplink.
 const MOST_ADDRESSES: usize = 8;
+const WEBSOCKET_ADDRESS: &str =
+    "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\"";
 /// How an uplink is called that has no name.
 const USUAL_NAME: &str = "uplink";
 /// Most messages a second of those that waited, as long as live ones go first.
@@ -31,9 +33,28 @@ const AGES: RangeInclusive<Duration> =
 /// One reading in so many is kept by `"thin-out"` when the file does not say it: of ten seconds' readings one in two minutes.
 const KEEP_ONE_IN: u32 = 12;
 
+/// What of the rest of the file an uplink depends on.
+pub(super) struct Whole<'n> {
+    /// The device's name, if it is right.
+    pub(super) device: Option<&'n str>,
+    /// The names of the sensors.
+    pub(super) sensors: &'n [&'n str],
+}
+
+/// What an uplink speaks, before its settings are known.
+#[derive(Clone, Copy)]
+enum Speaks {
+    WebSocket,
+    Mqtt,
+}
+
 impl<'a> Checker<'_, 'a, '_> {
     /// The ways out, and whether the file names any.
-    pub(super) fn uplinks(&mut self, top: &mut Keys<'_, 'a>) -> (Vec<Option<Uplink>>, bool) {
+    pub(super) fn uplinks(
+        &mut self,
+        top: &mut Keys<'_, 'a>,
+        whole: &Whole<'_>,
+    ) -> (Vec<Option<Uplink>>, bool) {
         let Some(value) = top.get("uplink") else { return (Vec::new(), false) };
         let tables = match value.get_ref().as_table() {
             Some(table) => vec![(table, value.span())],
@@ -55,12 +76,17 @@ impl<'a> Checker<'_, 'a, '_> {
                 place("uplink", position, table)
             };
             let mut keys = Keys::new(place, table, span.clone());
-            uplinks.push(self.uplink(&mut keys, &mut names));
+            uplinks.push(self.uplink(&mut keys, &mut names, whole));
         }
         (uplinks, true)
     }
 
-    fn uplink(&mut self, keys: &mut Keys<'_, 'a>, names: &mut Unique) -> Option<Uplink> {
+    fn uplink(
+        &mut self,
+        keys: &mut Keys<'_, 'a>,
+        names: &mut Unique,
+        whole: &Whole<'_>,
+    ) -> Option<Uplink> {
         let allowed = "1 to 64 letters, digits, dashes, dots or underscores, and not \"dashboard\"";
         let parse = |text: &str| parse_name(text).filter(|name| name != DASHBOARD);
         let is_named = keys.get("name").is_some();
@@ -73,27 +99,44 @@ impl<'a> Checker<'_, 'a, '_> {
         if let Some(name) = &name {
             names.check(self.source, keys, name, &span);
         }
-        let protocols = [("websocket", Protocol::WebSocket)];
-        let protocol = keys.choice(self.source, "protocol", &protocols);
-        let protocol = protocol.map_or(Protocol::WebSocket, |at| at.value);
-        let endpoints = self.endpoints(keys);
-        let token_file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
-            Some(self.folder.join(text))
-        });
-        let order = self.order(keys);
+        let protocols = [("websocket", Speaks::WebSocket), ("mqtt", Speaks::Mqtt)];
+        let speaks = keys.choice(self.source, "protocol", &protocols);
+        let (endpoints, (protocol, token_file), order);
+        match speaks.map_or(Speaks::WebSocket, |at| at.value) {
+            Speaks::WebSocket => {
+                endpoints = self.endpoints(keys, &["ws", "wss"], WEBSOCKET_ADDRESS);
+                let file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
+                    Some(self.folder.join(text))
+                });
+                (protocol, token_file) = (Some(Protocol::WebSocket), file.map(|at| at.value));
+                order = self.order(keys);
+            }
+            Speaks::Mqtt => {
+                endpoints = self.endpoints(keys, &mqtt::SCHEMES, mqtt::ADDRESS);
+                (protocol, token_file) = self.mqtt(keys, whole);
+                order = Order::InOrder;
+            }
+        }
         keys.finish(self.source);
-        Some(Uplink {
-            name: name?,
-            protocol,
-            endpoints: endpoints?,
-            token_file: token_file.map(|at| at.value),
-            order,
-        })
+        Some(Uplink { name: name?, protocol: protocol?, endpoints: endpoints?, token_file, order })
+    }
+
+    /// Refuses a key that another protocol has, and says what to do instead.
+    pub(super) fn not_here(&mut self, keys: &mut Keys<'_, 'a>, key: &'static str, why: &str) {
+        if let Some(value) = keys.get(key) {
+            let text = format!("{}: `{key}` is not for this protocol: {why}", keys.place);
+            self.source.problem(&value.span(), text);
+        }
     }
 
     /// One address, or several that are tried in turn.
-    fn endpoints(&mut self, keys: &mut Keys<'_, 'a>) -> Option<Vec<Endpoint>> {
-        let allowed = "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\", or a list of them";
+    fn endpoints(
+        &mut self,
+        keys: &mut Keys<'_, 'a>,
+        schemes: &[&str],
+        address: &str,
+    ) -> Option<Vec<Endpoint>> {
+        let allowed = &format!("{address}, or a list of them");
         let Some(value) = keys.get("url") else {
             keys.missing(self.source, "url", allowed);
             return None;
@@ -110,7 +153,7 @@ impl<'a> Checker<'_, 'a, '_> {
         let mut endpoints = Vec::new();
         let count = values.len();
         for value in values {
-            match value.get_ref().as_str().and_then(Endpoint::parse) {
+            match value.get_ref().as_str().and_then(|text| Endpoint::parse_as(schemes, text)) {
                 Some(endpoint) => endpoints.push(endpoint),
                 None => keys.refuse(self.source, "url", &value.span(), allowed),
             }

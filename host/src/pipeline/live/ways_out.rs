@@ -11,10 +11,12 @@ use super::kept::Kept;
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::health::UplinkLink;
 use crate::pipeline::sink::Intake;
-use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Uplink};
+use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Stage, Uplink};
+use crate::plugin::PluginKind;
 use crate::reading::Series;
 use crate::spool::Spool;
 use crate::stop::Stop;
+use crate::uplink::mqtt::{self, MqttUplink};
 use crate::uplink::wire::Connect;
 use crate::uplink::{self, Answer, Endpoint, Link, Order, WebSocketUplink, read_token};
 
@@ -74,21 +76,39 @@ pub(super) fn spawn_uplinks(
 ) -> Vec<UplinkLink> {
     let mut links = Vec::new();
     let connect = Connect::new(&pipeline.device, intake.spool.stream(), series);
-    let mut spawn = |name: &str, endpoints: Vec<Endpoint>, token, order| {
-        let Some(place) = intake.spool.place(name) else { return };
-        let name: Arc<str> = name.into();
+    let mut begin = |name: &str| {
+        let (name, place): (Arc<str>, _) = (name.into(), intake.spool.place(name)?);
         let link = Link::new();
         links.push(UplinkLink { name: name.clone(), place: place.clone(), link: link.subscribe() });
+        Some((name, place, link))
+    };
+    let websocket = |name, place, endpoints: Vec<Endpoint>, token, order| {
         let answers = intake.clone();
         let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
         let connect = connect.clone();
-        let uplink = WebSocketUplink { name, endpoints, token, connect, place, order, answer };
-        tasks.spawn(uplink::run(uplink, link, stop.clone()));
+        WebSocketUplink { name, endpoints, token, connect, place, order, answer }
     };
     for (uplink, token) in pipeline.uplinks.iter().zip(tokens) {
-        match uplink.protocol {
+        let Some((name, place, link)) = begin(&uplink.name) else { continue };
+        let endpoints = uplink.endpoints.clone();
+        match &uplink.protocol {
             Protocol::WebSocket => {
-                spawn(&uplink.name, uplink.endpoints.clone(), token, uplink.order);
+                let uplink = websocket(name, place, endpoints, token, uplink.order);
+                tasks.spawn(uplink::run(uplink, link, stop.clone()));
+            }
+            Protocol::Mqtt(settings) => {
+                let uplink = MqttUplink {
+                    name,
+                    endpoints,
+                    tls: None,
+                    settings: settings.clone(),
+                    password: token,
+                    connect: connect.clone(),
+                    series: series.into(),
+                    alarms: alarms(pipeline),
+                    place,
+                };
+                tasks.spawn(mqtt::run(uplink, link, stop.clone()));
             }
         }
     }
@@ -100,7 +120,22 @@ pub(super) fn spawn_uplinks(
             });
         }
         let own = Endpoint::parse(&format!("ws://{address}/uplink"));
-        spawn(DASHBOARD, own.into_iter().collect(), None, Order::InOrder);
+        if let Some((name, place, link)) = begin(DASHBOARD) {
+            let own = own.into_iter().collect();
+            let uplink = websocket(name, place, own, None, Order::InOrder);
+            tasks.spawn(uplink::run(uplink, link, stop.clone()));
+        }
     }
     links
+}
+
+/// Which stage can raise an alarm about which sensor.
+fn alarms(pipeline: &Pipeline) -> Vec<(Arc<str>, Arc<str>)> {
+    let is_alert = |stage: &&Stage| stage.plugin.manifest.kind == PluginKind::Alert;
+    let alerts = pipeline.stages.iter().filter(is_alert);
+    let pairs = alerts.flat_map(|stage| {
+        let sensors = stage.sensors.iter().filter_map(|number| pipeline.sensors.get(*number));
+        sensors.map(|sensor| (stage.name.as_str().into(), sensor.name.clone()))
+    });
+    pairs.collect()
 }
