@@ -31,6 +31,7 @@ mod record;
 mod recordings;
 mod reload;
 mod sensors;
+mod socketio;
 mod state;
 mod support;
 mod traps;

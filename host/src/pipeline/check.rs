@@ -3,6 +3,7 @@
 mod limits;
 mod mqtt;
 mod sensors;
+mod socketio;
 mod stages;
 mod uplinks;
 

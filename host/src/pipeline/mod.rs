@@ -38,6 +38,7 @@ use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
 use crate::spool::SpoolSettings;
 use crate::uplink::mqtt::MqttSettings;
+use crate::uplink::socketio::SocketIoSettings;
 use crate::uplink::{Endpoint, Order};
 
 /// A pipeline file that cannot be wrong any more.
@@ -262,6 +263,8 @@ pub enum Protocol {
     WebSocket,
     /// MQTT 5.
     Mqtt(MqttSettings),
+    /// Events of socket.io.
+    SocketIo(SocketIoSettings),
 }
 
 /// The name of the uplink to the hub inside this process.

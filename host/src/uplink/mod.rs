@@ -9,6 +9,7 @@ pub mod mqtt;
 mod open;
 mod scribe;
 mod session;
+pub mod socketio;
 mod websocket;
 pub mod wire;
 

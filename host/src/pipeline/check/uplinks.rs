@@ -1,12 +1,13 @@
 //! `[uplink]`, once or several times, and `[spool]`: the ways out, and where messages wait for them.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Checker, Unique, mqtt, parse_name, place};
+use super::{Checker, Unique, mqtt, parse_name, place, socketio};
 use crate::pipeline::keys::Keys;
 use crate::pipeline::{DASHBOARD, Protocol, Uplink};
 use crate::spool::{SpoolSettings, WhenFull};
@@ -46,6 +47,7 @@ pub(super) struct Whole<'n> {
 enum Speaks {
     WebSocket,
     Mqtt,
+    SocketIo,
 }
 
 impl<'a> Checker<'_, 'a, '_> {
@@ -99,16 +101,17 @@ impl<'a> Checker<'_, 'a, '_> {
         if let Some(name) = &name {
             names.check(self.source, keys, name, &span);
         }
-        let protocols = [("websocket", Speaks::WebSocket), ("mqtt", Speaks::Mqtt)];
+        let protocols = [
+            ("websocket", Speaks::WebSocket),
+            ("mqtt", Speaks::Mqtt),
+            ("socket.io", Speaks::SocketIo),
+        ];
         let speaks = keys.choice(self.source, "protocol", &protocols);
-        let (endpoints, (protocol, token_file), order);
+        let (endpoints, protocol, token_file, order);
         match speaks.map_or(Speaks::WebSocket, |at| at.value) {
             Speaks::WebSocket => {
                 endpoints = self.endpoints(keys, &["ws", "wss"], WEBSOCKET_ADDRESS);
-                let file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
-                    Some(self.folder.join(text))
-                });
-                (protocol, token_file) = (Some(Protocol::WebSocket), file.map(|at| at.value));
+                (protocol, token_file) = (Some(Protocol::WebSocket), self.token_file(keys));
                 order = self.order(keys);
             }
             Speaks::Mqtt => {
@@ -116,9 +119,20 @@ impl<'a> Checker<'_, 'a, '_> {
                 (protocol, token_file) = self.mqtt(keys, whole);
                 order = Order::InOrder;
             }
+            Speaks::SocketIo => {
+                endpoints = self.endpoints(keys, &socketio::SCHEMES, socketio::ADDRESS);
+                token_file = self.token_file(keys);
+                protocol = Some(self.socketio(keys));
+                order = Order::InOrder;
+            }
         }
         keys.finish(self.source);
         Some(Uplink { name: name?, protocol: protocol?, endpoints: endpoints?, token_file, order })
+    }
+
+    fn token_file(&mut self, keys: &mut Keys<'_, 'a>) -> Option<PathBuf> {
+        let parse = |text: &str| Some(self.folder.join(text));
+        keys.parsed(self.source, "token_file", "the path of a file", parse).map(|at| at.value)
     }
 
     /// Refuses a key that another protocol has, and says what to do instead.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LiveError;
@@ -14,9 +15,10 @@ use crate::pipeline::sink::Intake;
 use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Stage, Uplink};
 use crate::plugin::PluginKind;
 use crate::reading::Series;
-use crate::spool::Spool;
+use crate::spool::{Place, Spool};
 use crate::stop::Stop;
-use crate::uplink::mqtt::{self, MqttUplink};
+use crate::uplink::mqtt::{self, MqttSettings, MqttUplink};
+use crate::uplink::socketio::{self, SocketIoSettings, SocketIoUplink};
 use crate::uplink::wire::Connect;
 use crate::uplink::{self, Answer, Endpoint, Link, Order, WebSocketUplink, read_token};
 
@@ -75,42 +77,33 @@ pub(super) fn spawn_uplinks(
     stop: &Stop,
 ) -> Vec<UplinkLink> {
     let mut links = Vec::new();
-    let connect = Connect::new(&pipeline.device, intake.spool.stream(), series);
+    let shared = Shared {
+        pipeline,
+        series,
+        connect: Connect::new(&pipeline.device, intake.spool.stream(), series),
+        intake,
+        stop,
+    };
     let mut begin = |name: &str| {
         let (name, place): (Arc<str>, _) = (name.into(), intake.spool.place(name)?);
         let link = Link::new();
         links.push(UplinkLink { name: name.clone(), place: place.clone(), link: link.subscribe() });
-        Some((name, place, link))
-    };
-    let websocket = |name, place, endpoints: Vec<Endpoint>, token, order| {
-        let answers = intake.clone();
-        let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
-        let connect = connect.clone();
-        WebSocketUplink { name, endpoints, token, connect, place, order, answer }
+        Some(Begun { name, place, link })
     };
     for (uplink, token) in pipeline.uplinks.iter().zip(tokens) {
-        let Some((name, place, link)) = begin(&uplink.name) else { continue };
+        let Some(begun) = begin(&uplink.name) else { continue };
         let endpoints = uplink.endpoints.clone();
         match &uplink.protocol {
             Protocol::WebSocket => {
-                let uplink = websocket(name, place, endpoints, token, uplink.order);
-                tasks.spawn(uplink::run(uplink, link, stop.clone()));
+                tasks.spawn(shared.websocket(begun, endpoints, token, uplink.order))
             }
             Protocol::Mqtt(settings) => {
-                let uplink = MqttUplink {
-                    name,
-                    endpoints,
-                    tls: None,
-                    settings: settings.clone(),
-                    password: token,
-                    connect: connect.clone(),
-                    series: series.into(),
-                    alarms: alarms(pipeline),
-                    place,
-                };
-                tasks.spawn(mqtt::run(uplink, link, stop.clone()));
+                tasks.spawn(shared.mqtt(begun, endpoints, token, settings.clone()))
             }
-        }
+            Protocol::SocketIo(settings) => {
+                tasks.spawn(shared.socketio(begun, endpoints, token, settings.clone()))
+            }
+        };
     }
     if let Some(mut address) = dashboard.and_then(|listener| listener.local_addr().ok()) {
         if address.ip().is_unspecified() {
@@ -120,13 +113,85 @@ pub(super) fn spawn_uplinks(
             });
         }
         let own = Endpoint::parse(&format!("ws://{address}/uplink"));
-        if let Some((name, place, link)) = begin(DASHBOARD) {
+        if let Some(begun) = begin(DASHBOARD) {
             let own = own.into_iter().collect();
-            let uplink = websocket(name, place, own, None, Order::InOrder);
-            tasks.spawn(uplink::run(uplink, link, stop.clone()));
+            tasks.spawn(shared.websocket(begun, own, None, Order::InOrder));
         }
     }
     links
+}
+
+/// What all uplinks of a pipeline have in common.
+struct Shared<'p> {
+    pipeline: &'p Pipeline,
+    series: &'p [Series],
+    connect: Connect,
+    intake: &'p Intake,
+    stop: &'p Stop,
+}
+
+/// An uplink that has its place, and whose link is watched.
+struct Begun {
+    name: Arc<str>,
+    place: Place,
+    link: watch::Sender<Link>,
+}
+
+impl Shared<'_> {
+    fn websocket(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        token: Option<String>,
+        order: Order,
+    ) -> impl Future<Output = ()> + use<> {
+        let Begun { name, place, link } = begun;
+        let answers = self.intake.clone();
+        let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
+        let connect = self.connect.clone();
+        let uplink = WebSocketUplink { name, endpoints, token, connect, place, order, answer };
+        uplink::run(uplink, link, self.stop.clone())
+    }
+
+    fn mqtt(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        password: Option<String>,
+        settings: MqttSettings,
+    ) -> impl Future<Output = ()> + use<> {
+        let uplink = MqttUplink {
+            name: begun.name,
+            endpoints,
+            tls: None,
+            settings,
+            password,
+            connect: self.connect.clone(),
+            series: self.series.into(),
+            alarms: alarms(self.pipeline),
+            place: begun.place,
+        };
+        mqtt::run(uplink, begun.link, self.stop.clone())
+    }
+
+    fn socketio(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        token: Option<String>,
+        settings: SocketIoSettings,
+    ) -> impl Future<Output = ()> + use<> {
+        let uplink = SocketIoUplink {
+            name: begun.name,
+            endpoints,
+            tls: None,
+            settings,
+            token,
+            connect: self.connect.clone(),
+            place: begun.place,
+        };
+        socketio::run(uplink, begun.link, self.stop.clone())
+    }
 }
 
 /// Which stage can raise an alarm about which sensor.
