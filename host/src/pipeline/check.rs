@@ -1,7 +1,9 @@
 //! The pipeline file's language: every key, what it accepts, and what it means.
 
 mod limits;
+mod mqtt;
 mod sensors;
+mod socketio;
 mod stages;
 mod tls;
 mod uplinks;
@@ -103,7 +105,8 @@ impl<'a> Checker<'_, 'a, '_> {
         let stages = self.stages(&stage_tables, &names, save_interval);
         let output_tables = self.tables(&mut top, "output");
         let outputs = self.outputs(&output_tables, &stage_tables, &stages);
-        let (uplinks, is_uplinked) = self.uplinks(&mut top);
+        let whole = uplinks::Whole { device: device.as_deref(), sensors: &names };
+        let (uplinks, is_uplinked) = self.uplinks(&mut top, &whole);
         let spool = self.spool(&mut top);
         let dashboard = self.table(&mut top, "dashboard").map(|keys| self.dashboard(keys));
         let is_linked = is_uplinked || dashboard.is_some();

@@ -38,6 +38,8 @@ use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
 use crate::spool::SpoolSettings;
 use crate::uplink::certificate::CertificateFiles;
+use crate::uplink::mqtt::MqttSettings;
+use crate::uplink::socketio::SocketIoSettings;
 use crate::uplink::{Endpoint, Order, TlsSettings};
 
 /// A pipeline file that cannot be wrong any more.
@@ -249,7 +251,7 @@ pub struct Uplink {
     pub protocol: Protocol,
     /// Where to, the preferred one first.
     pub endpoints: Vec<Endpoint>,
-    /// The file whose first line is sent as a bearer token.
+    /// The file whose first line is the token or the password.
     pub token_file: Option<PathBuf>,
     /// Whom an encrypted connection trusts, and what it shows.
     pub tls: TlsSettings,
@@ -267,10 +269,14 @@ pub struct Dashboard {
 }
 
 /// What an uplink speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// Weir's own, over a WebSocket; or plain messages, where the server knows no better.
     WebSocket,
+    /// MQTT 5.
+    Mqtt(MqttSettings),
+    /// Events of socket.io.
+    SocketIo(SocketIoSettings),
 }
 
 /// The name of the uplink to the hub inside this process.

@@ -1,10 +1,7 @@
 //! One try to connect: an address, its name's numbers, TLS, the token, the WebSocket's handshake.
 
 use std::error::Error as _;
-use std::io;
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, header};
@@ -13,84 +10,49 @@ use tokio_tungstenite::tungstenite::{Error, error::ProtocolError, error::SubProt
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Endpoint;
-use super::dial::dial;
+use super::again::CONNECT_DEADLINE;
+use super::open::{self, Bytes, open};
 use super::session::Form;
 use super::tls::Explained;
 use super::websocket::WebSocketUplink;
 use super::wire::{PLAIN_PROTOCOL, PROTOCOL};
 
-/// Longest time for name look-up, connection, TLS and the WebSocket's own handshake together.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 /// Largest message from a hub: acks and commands are short.
 const LARGEST_MESSAGE: usize = 256 << 10;
 /// Most bytes that wait for a slow hub beside the spool.
 const WRITE_BUFFER: usize = 1 << 20;
 
-/// TCP, or TLS over it.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
-
-/// The addresses of one uplink, taken in turn.
-pub(super) struct Turns {
-    next: usize,
-    /// What each is offered.
-    offers: Vec<Offer>,
-}
+pub(super) type Socket = WebSocketStream<Box<dyn Bytes>>;
 
 /// What a handshake offers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Offer {
+pub(super) enum Offer {
     Protocols,
     /// This server was seen to know none.
     Nothing,
 }
 
-impl Turns {
-    pub(super) fn new(uplink: &WebSocketUplink) -> Turns {
-        Turns { next: 0, offers: vec![Offer::Protocols; uplink.endpoints.len()] }
-    }
-
-    /// The address whose turn it is.
-    pub(super) fn endpoint<'u>(&self, uplink: &'u WebSocketUplink) -> Option<&'u Endpoint> {
-        uplink.endpoints.get(self.next)
-    }
-
-    /// The one after it: this one failed.
-    pub(super) fn go_on(&mut self) {
-        self.next = (self.next + 1).checked_rem(self.offers.len()).unwrap_or(0);
-    }
-
-    /// The first one, which is preferred.
-    pub(super) fn start_over(&mut self) {
-        self.next = 0;
-    }
-
-    pub(super) async fn connect(
-        &mut self,
-        uplink: &WebSocketUplink,
-    ) -> Result<(Socket, Form), Explained> {
-        let (Some(endpoint), Some(offer)) = (self.endpoint(uplink), self.offers.get_mut(self.next))
-        else {
-            return Err("the uplink has no address".to_owned().into());
-        };
-        match handshake(uplink, endpoint, *offer).await {
-            // A server that knows no subprotocol answers without one. The library takes that for an error, so it is
-            // asked again without an offer.
-            Err(Failed::Protocol) => *offer = Offer::Nothing,
-            Err(Failed::Other(why)) => {
-                // It may come back as another server.
-                *offer = Offer::Protocols;
-                return Err(why);
-            }
-            Ok(connected) => return Ok(connected),
+/// Connects. What is offered changes with what the server was seen to know.
+pub(super) async fn connect(
+    uplink: &WebSocketUplink,
+    endpoint: &Endpoint,
+    offer: &mut Offer,
+) -> Result<(Socket, Form), Explained> {
+    match handshake(uplink, endpoint, *offer).await {
+        // A server that knows no subprotocol answers without one. The library takes that for an error, so it is asked
+        // again without an offer.
+        Err(Failed::Protocol) => *offer = Offer::Nothing,
+        Err(Failed::Other(why)) => {
+            // It may come back as another server.
+            *offer = Offer::Protocols;
+            return Err(why);
         }
-        handshake(uplink, endpoint, *offer).await.map_err(|failed| match failed {
-            Failed::Protocol => "it insists on a protocol that was not offered".to_owned().into(),
-            Failed::Other(why) => why,
-        })
+        Ok(connected) => return Ok(connected),
     }
+    handshake(uplink, endpoint, *offer).await.map_err(|failed| match failed {
+        Failed::Protocol => "it insists on a protocol that was not offered".to_owned().into(),
+        Failed::Other(why) => why,
+    })
 }
 
 enum Failed {
@@ -137,13 +99,7 @@ async fn try_handshake(
     config.max_frame_size = Some(LARGEST_MESSAGE);
     config.max_write_buffer_size = WRITE_BUFFER;
     config.read_buffer_size = 8 << 10;
-    let stream = dial(endpoint.host(), endpoint.port()).await?;
-    let stream: Box<dyn Stream> = match &uplink.tls {
-        _ if !endpoint.is_encrypted() => Box::new(stream),
-        Some(tls) => Box::new(tls.secure(endpoint.host(), stream).await?),
-        // Never in the clear what was to be encrypted.
-        None => return Err(io::Error::other("TLS was not set up for this address").into()),
-    };
+    let stream = open(endpoint, uplink.tls.as_ref()).await?;
     let (socket, response) = client_async_with_config(request, stream, Some(config)).await?;
     let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let form =
@@ -153,13 +109,7 @@ async fn try_handshake(
 
 fn explain(error: &Error, uplink: &WebSocketUplink) -> Explained {
     match error {
-        Error::Io(error) => {
-            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            match (tls, &uplink.tls) {
-                (Some(error), Some(tls)) => tls.explain(error),
-                _ => error.to_string().into(),
-            }
-        }
+        Error::Io(error) => open::explain(error, uplink.tls.as_ref()),
         Error::Http(response) => explain_status(response, uplink).into(),
         Error::Protocol(ProtocolError::HandshakeIncomplete) => {
             "the connection was closed in the middle of the handshake: does the hub want wss://…?"

@@ -16,8 +16,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// Reads `ws://host[:port][/path]` or `wss://…`.
     pub fn parse(text: &str) -> Option<Endpoint> {
+        Endpoint::parse_as(&["ws", "wss"], text)
+    }
+
+    /// Reads an address with one of these schemes.
+    pub fn parse_as(schemes: &[&str], text: &str) -> Option<Endpoint> {
         let uri: Uri = text.parse().ok()?;
-        let known = matches!(uri.scheme_str(), Some("ws" | "wss"));
+        let known = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
         // A name and password in the address would end up in logs: tokens have a file of their own.
         let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         let port =
@@ -41,14 +46,20 @@ impl Endpoint {
         self.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The port: that of the address, else the usual one.
+    /// The port: that of the address, else the usual one of its scheme.
     pub fn port(&self) -> u16 {
-        self.uri.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 })
+        let usual = match self.uri.scheme_str() {
+            Some("mqtt") => 1_883,
+            Some("mqtts") => 8_883,
+            Some("wss" | "https") => 443,
+            _ => 80,
+        };
+        self.uri.port_u16().unwrap_or(usual)
     }
 
-    /// Whether it is `wss://`.
+    /// Whether it is reached by TLS.
     pub fn is_encrypted(&self) -> bool {
-        self.uri.scheme_str() == Some("wss")
+        matches!(self.uri.scheme_str(), Some("wss" | "https" | "mqtts"))
     }
 
     /// Whether what is sent there leaves this machine.

@@ -1,5 +1,6 @@
 //! The ways out: the wire's messages, and what delivers them.
 
+mod again;
 mod backoff;
 pub mod certificate;
 mod connect;
@@ -7,8 +8,11 @@ mod delivery;
 mod dial;
 mod endpoint;
 mod link;
+pub mod mqtt;
+mod open;
 mod scribe;
 mod session;
+pub mod socketio;
 mod tls;
 mod websocket;
 pub mod wire;

@@ -1,20 +1,17 @@
 //! A WebSocket uplink that connects, delivers, and connects again, until it is told to stop.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use super::backoff::{Backoff, STABLE};
-use super::connect::Turns;
+use super::again::{self, Known, Way};
+use super::connect::{Offer, Socket, connect};
 use super::delivery::Order;
 use super::link::Link;
-use super::session::{self, Ended};
+use super::session::{self, Ended, Form};
 use super::tls::Explained;
 use super::wire::{Connect, Event};
 use super::{Endpoint, Tls, Token};
-use crate::file::excerpt;
 use crate::spool::Place;
 use crate::stop::Stop;
 
@@ -42,77 +39,43 @@ pub struct WebSocketUplink {
 pub type Answer = Box<dyn Fn(Event) + Send + Sync>;
 
 /// Delivers until `stop` is said, then for at most a second what is left.
-pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, mut stop: Stop) {
-    let mut backoff = Backoff::default();
-    let mut turns = Turns::new(&uplink);
-    warn_of_eavesdroppers(&uplink);
+pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, stop: Stop) {
+    let known = Known {
+        name: uplink.name.clone(),
+        endpoints: uplink.endpoints.clone(),
+        place: uplink.place.clone(),
+        secret: uplink.token.as_ref().map(|_| "token"),
+    };
     // An earlier process of this device may have sent all that has a number.
-    let mut ever_sent = uplink.place.last();
-    loop {
-        let connected = tokio::select! {
-            () = stop.wait() => return,
-            connected = turns.connect(&uplink) => connected,
-        };
-        let Some(hub) = turns.endpoint(&uplink) else { return };
-        let name = &uplink.name;
-        match connected {
-            Ok((socket, form)) => {
-                let since = Instant::now();
-                Link::up(&link);
-                tracing::info!(uplink = %name, %hub, protocol = form.name(), "Uplink connected.");
-                let mut patience = stop.clone();
-                let ended = tokio::select! {
-                    ended = session::deliver(socket, form, &uplink, &mut ever_sent, &mut stop) => ended,
-                    // A hub that takes nothing may hold a write up for longer than the process may wait.
-                    () = out_of_patience(&mut patience) => Ended::Stopped,
-                };
-                if since.elapsed() >= STABLE {
-                    backoff.reset();
-                    turns.start_over();
-                } else {
-                    turns.go_on();
-                }
-                let Ended::Lost(why) = ended else { return };
-                let why = excerpt(&why);
-                Link::down(&link, &why);
-                let queued = uplink.place.state().queued;
-                let retry_in = backoff.next();
-                tracing::warn!(uplink = %name, %hub, queued, ?retry_in, "Uplink lost: {why}.");
-                wait(retry_in, &mut stop).await;
-            }
-            Err(Explained { why, reason }) => {
-                let why = excerpt(&why);
-                Link::down(&link, &why);
-                let attempt = backoff.attempt + 1;
-                let retry_in = backoff.next();
-                tracing::warn!(uplink = %name, %hub, attempt, ?retry_in, reason, "Cannot connect: {why}.");
-                turns.go_on();
-                wait(retry_in, &mut stop).await;
-            }
-        }
-        if stop.is_said() {
-            return;
-        }
+    let ever_sent = uplink.place.last();
+    let offers = vec![Offer::Protocols; uplink.endpoints.len()];
+    again::run(known, WebSocket { uplink, offers, ever_sent }, link, stop).await;
+}
+
+/// What outlives a connection.
+struct WebSocket {
+    uplink: WebSocketUplink,
+    /// What each of the endpoints is offered.
+    offers: Vec<Offer>,
+    /// The highest number that went out over any connection.
+    ever_sent: u64,
+}
+
+impl Way for WebSocket {
+    type Connection = (Socket, Form);
+
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<(Socket, Form), Explained> {
+        let number = self.uplink.endpoints.iter().position(|known| known == endpoint);
+        let offer = number.and_then(|number| self.offers.get_mut(number));
+        let mut first = Offer::Protocols;
+        connect(&self.uplink, endpoint, offer.unwrap_or(&mut first)).await
     }
-}
 
-fn warn_of_eavesdroppers(uplink: &WebSocketUplink) {
-    let is_open = |endpoint: &&Endpoint| !endpoint.is_encrypted() && endpoint.is_elsewhere();
-    if uplink.token.is_some()
-        && let Some(hub) = uplink.endpoints.iter().find(is_open)
-    {
-        tracing::warn!(%hub, "The token travels unencrypted: whoever is on the way can read it. Use wss://.");
+    fn protocol(&self, (_, form): &(Socket, Form)) -> &'static str {
+        form.name()
     }
-}
 
-async fn out_of_patience(stop: &mut Stop) {
-    stop.wait().await;
-    tokio::time::sleep(session::LAST_DELIVERY + session::CLOSE_DEADLINE).await;
-}
-
-async fn wait(backoff: Duration, stop: &mut Stop) {
-    tokio::select! {
-        () = stop.wait() => {}
-        () = tokio::time::sleep(backoff) => {}
+    async fn deliver(&mut self, (socket, form): (Socket, Form), stop: &mut Stop) -> Ended {
+        session::deliver(socket, form, &self.uplink, &mut self.ever_sent, stop).await
     }
 }

@@ -1,11 +1,12 @@
 //! `[uplink]`, once or several times, and `[spool]`: the ways out, and where messages wait for them.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Checker, Unique, parse_name, place};
+use super::{Checker, Unique, mqtt, parse_name, place, socketio};
 use crate::pipeline::keys::Keys;
 use crate::pipeline::{DASHBOARD, Protocol, Uplink};
 use crate::spool::{self, SpoolSettings, WhenFull};
@@ -15,15 +16,37 @@ use crate::uplink::{Endpoint, Order, TlsSettings};
 const MOST_UPLINKS: usize = 8;
 /// Most addresses of one uplink.
 const MOST_ADDRESSES: usize = 8;
+const WEBSOCKET_ADDRESS: &str =
+    "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\"";
 /// How an uplink is called that has no name.
 const USUAL_NAME: &str = "uplink";
 /// Most messages a second of those that waited, as long as live ones go first.
 const CATCH_UP_RATES: RangeInclusive<i64> = 1..=100_000;
 /// What it is when the file does not say it: an hour at one reading a second of twenty sensors comes in 72 s, with 125 kB/s.
 const CATCH_UP_RATE: u32 = 1_000;
+/// What of the rest of the file an uplink depends on.
+pub(super) struct Whole<'n> {
+    /// The device's name, if it is right.
+    pub(super) device: Option<&'n str>,
+    /// The names of the sensors.
+    pub(super) sensors: &'n [&'n str],
+}
+
+/// What an uplink speaks, before its settings are known.
+#[derive(Clone, Copy)]
+enum Speaks {
+    WebSocket,
+    Mqtt,
+    SocketIo,
+}
+
 impl<'a> Checker<'_, 'a, '_> {
     /// The ways out, and whether the file names any.
-    pub(super) fn uplinks(&mut self, top: &mut Keys<'_, 'a>) -> (Vec<Option<Uplink>>, bool) {
+    pub(super) fn uplinks(
+        &mut self,
+        top: &mut Keys<'_, 'a>,
+        whole: &Whole<'_>,
+    ) -> (Vec<Option<Uplink>>, bool) {
         let Some(value) = top.get("uplink") else { return (Vec::new(), false) };
         let tables = match value.get_ref().as_table() {
             Some(table) => vec![(table, value.span())],
@@ -45,12 +68,17 @@ impl<'a> Checker<'_, 'a, '_> {
                 place("uplink", position, table)
             };
             let mut keys = Keys::new(place, table, span.clone());
-            uplinks.push(self.uplink(&mut keys, &mut names));
+            uplinks.push(self.uplink(&mut keys, &mut names, whole));
         }
         (uplinks, true)
     }
 
-    fn uplink(&mut self, keys: &mut Keys<'_, 'a>, names: &mut Unique) -> Option<Uplink> {
+    fn uplink(
+        &mut self,
+        keys: &mut Keys<'_, 'a>,
+        names: &mut Unique,
+        whole: &Whole<'_>,
+    ) -> Option<Uplink> {
         let allowed = "1 to 64 letters, digits, dashes, dots or underscores, and not \"dashboard\"";
         let parse = |text: &str| parse_name(text).filter(|name| name != DASHBOARD);
         let is_named = keys.get("name").is_some();
@@ -63,37 +91,74 @@ impl<'a> Checker<'_, 'a, '_> {
         if let Some(name) = &name {
             names.check(self.source, keys, name, &span);
         }
-        let protocols = [("websocket", Protocol::WebSocket)];
-        let protocol = keys.choice(self.source, "protocol", &protocols);
-        let protocol = protocol.map_or(Protocol::WebSocket, |at| at.value);
-        let endpoints = self.endpoints(keys);
-        let token_file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
-            Some(self.folder.join(text))
-        });
+        let protocols = [
+            ("websocket", Speaks::WebSocket),
+            ("mqtt", Speaks::Mqtt),
+            ("socket.io", Speaks::SocketIo),
+        ];
+        let speaks = keys.choice(self.source, "protocol", &protocols);
+        let (endpoints, protocol, token_file, order);
+        match speaks.map_or(Speaks::WebSocket, |at| at.value) {
+            Speaks::WebSocket => {
+                endpoints = self.endpoints(keys, &["ws", "wss"], WEBSOCKET_ADDRESS);
+                (protocol, token_file) = (Some(Protocol::WebSocket), self.token_file(keys));
+                order = self.order(keys);
+            }
+            Speaks::Mqtt => {
+                endpoints = self.endpoints(keys, &mqtt::SCHEMES, mqtt::ADDRESS);
+                (protocol, token_file) = self.mqtt(keys, whole);
+                order = Order::InOrder;
+            }
+            Speaks::SocketIo => {
+                endpoints = self.endpoints(keys, &socketio::SCHEMES, socketio::ADDRESS);
+                token_file = self.token_file(keys);
+                protocol = Some(self.socketio(keys));
+                order = Order::InOrder;
+            }
+        }
         let tls = self.tls(keys);
         let is_plain = |endpoints: &Vec<Endpoint>| !endpoints.iter().any(Endpoint::is_encrypted);
         if tls.as_ref().is_some_and(|tls| *tls != TlsSettings::default())
             && endpoints.as_ref().is_some_and(is_plain)
         {
-            let text =
-                format!("{}: certificates are of use with a wss:// address alone", keys.place);
+            let text = format!(
+                "{}: certificates are of use with an encrypted address alone: wss://, https:// or mqtts://",
+                keys.place
+            );
             self.source.problem(keys.span(), text);
         }
-        let order = self.order(keys);
         keys.finish(self.source);
         Some(Uplink {
             name: name?,
-            protocol,
+            protocol: protocol?,
             endpoints: endpoints?,
-            token_file: token_file.map(|at| at.value),
+            token_file,
             tls: tls?,
             order,
         })
     }
 
+    fn token_file(&mut self, keys: &mut Keys<'_, 'a>) -> Option<PathBuf> {
+        let parse = |text: &str| Some(self.folder.join(text));
+        keys.parsed(self.source, "token_file", "the path of a file", parse).map(|at| at.value)
+    }
+
+    /// Refuses a key that another protocol has, and says what to do instead.
+    pub(super) fn not_here(&mut self, keys: &mut Keys<'_, 'a>, key: &'static str, why: &str) {
+        if let Some(value) = keys.get(key) {
+            let text = format!("{}: `{key}` is not for this protocol: {why}", keys.place);
+            self.source.problem(&value.span(), text);
+        }
+    }
+
     /// One address, or several that are tried in turn.
-    fn endpoints(&mut self, keys: &mut Keys<'_, 'a>) -> Option<Vec<Endpoint>> {
-        let allowed = "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\", or a list of them";
+    fn endpoints(
+        &mut self,
+        keys: &mut Keys<'_, 'a>,
+        schemes: &[&str],
+        address: &str,
+    ) -> Option<Vec<Endpoint>> {
+        let allowed = &format!("{address}, or a list of them");
         let Some(value) = keys.get("url") else {
             keys.missing(self.source, "url", allowed);
             return None;
@@ -110,7 +175,7 @@ impl<'a> Checker<'_, 'a, '_> {
         let mut endpoints = Vec::new();
         let count = values.len();
         for value in values {
-            match value.get_ref().as_str().and_then(Endpoint::parse) {
+            match value.get_ref().as_str().and_then(|text| Endpoint::parse_as(schemes, text)) {
                 Some(endpoint) => endpoints.push(endpoint),
                 None => keys.refuse(self.source, "url", &value.span(), allowed),
             }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LiveError;
@@ -11,10 +12,13 @@ use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles};
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::health::UplinkLink;
 use crate::pipeline::sink::Intake;
-use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Uplink};
+use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Stage, Uplink};
+use crate::plugin::PluginKind;
 use crate::reading::Series;
-use crate::spool::Spool;
+use crate::spool::{Place, Spool};
 use crate::stop::Stop;
+use crate::uplink::mqtt::{self, MqttSettings, MqttUplink};
+use crate::uplink::socketio::{self, SocketIoSettings, SocketIoUplink};
 use crate::uplink::wire::Connect;
 use crate::uplink::{self, Answer, Endpoint, Link, Order, Tls, Token, WebSocketUplink, read_token};
 
@@ -113,29 +117,125 @@ pub(super) fn spawn_uplinks(
     stop: &Stop,
 ) -> Vec<UplinkLink> {
     let mut links = Vec::new();
-    let connect = Connect::new(&pipeline.device, intake.spool.stream(), series);
-    let mut spawn = |name: &str, endpoints: Vec<Endpoint>, credentials, order| {
-        let Some(place) = intake.spool.place(name) else { return };
-        let name: Arc<str> = name.into();
+    let shared = Shared {
+        pipeline,
+        series,
+        connect: Connect::new(&pipeline.device, intake.spool.stream(), series),
+        intake,
+        stop,
+    };
+    let mut begin = |name: &str| {
+        let (name, place): (Arc<str>, _) = (name.into(), intake.spool.place(name)?);
         let link = Link::new();
         links.push(UplinkLink { name: name.clone(), place: place.clone(), link: link.subscribe() });
-        let answers = intake.clone();
-        let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
-        let Credentials { token, tls } = credentials;
-        let connect = connect.clone();
-        let uplink = WebSocketUplink { name, endpoints, token, tls, connect, place, order, answer };
-        tasks.spawn(uplink::run(uplink, link, stop.clone()));
+        Some(Begun { name, place, link })
     };
     for (uplink, credentials) in pipeline.uplinks.iter().zip(credentials) {
-        match uplink.protocol {
+        let Some(begun) = begin(&uplink.name) else { continue };
+        let endpoints = uplink.endpoints.clone();
+        match &uplink.protocol {
             Protocol::WebSocket => {
-                spawn(&uplink.name, uplink.endpoints.clone(), credentials, uplink.order);
+                tasks.spawn(shared.websocket(begun, endpoints, credentials, uplink.order))
             }
-        }
+            Protocol::Mqtt(settings) => {
+                tasks.spawn(shared.mqtt(begun, endpoints, credentials, settings.clone()))
+            }
+            Protocol::SocketIo(settings) => {
+                tasks.spawn(shared.socketio(begun, endpoints, credentials, settings.clone()))
+            }
+        };
     }
-    if let Some(own) = dashboard {
+    if let Some(own) = dashboard
+        && let Some(begun) = begin(DASHBOARD)
+    {
         let credentials = Credentials { token: Some(own.token.clone()), tls: None };
-        spawn(DASHBOARD, vec![own.endpoint.clone()], credentials, Order::InOrder);
+        let endpoints = vec![own.endpoint.clone()];
+        tasks.spawn(shared.websocket(begun, endpoints, credentials, Order::InOrder));
     }
     links
+}
+
+/// What all uplinks of a pipeline have in common.
+struct Shared<'p> {
+    pipeline: &'p Pipeline,
+    series: &'p [Series],
+    connect: Connect,
+    intake: &'p Intake,
+    stop: &'p Stop,
+}
+
+/// An uplink that has its place, and whose link is watched.
+struct Begun {
+    name: Arc<str>,
+    place: Place,
+    link: watch::Sender<Link>,
+}
+
+impl Shared<'_> {
+    fn websocket(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        order: Order,
+    ) -> impl Future<Output = ()> + use<> {
+        let Begun { name, place, link } = begun;
+        let answers = self.intake.clone();
+        let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
+        let connect = self.connect.clone();
+        let Credentials { token, tls } = credentials;
+        let uplink = WebSocketUplink { name, endpoints, token, tls, connect, place, order, answer };
+        uplink::run(uplink, link, self.stop.clone())
+    }
+
+    fn mqtt(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        settings: MqttSettings,
+    ) -> impl Future<Output = ()> + use<> {
+        let uplink = MqttUplink {
+            name: begun.name,
+            endpoints,
+            tls: credentials.tls,
+            settings,
+            password: credentials.token,
+            connect: self.connect.clone(),
+            series: self.series.into(),
+            alarms: alarms(self.pipeline),
+            place: begun.place,
+        };
+        mqtt::run(uplink, begun.link, self.stop.clone())
+    }
+
+    fn socketio(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        settings: SocketIoSettings,
+    ) -> impl Future<Output = ()> + use<> {
+        let uplink = SocketIoUplink {
+            name: begun.name,
+            endpoints,
+            tls: credentials.tls,
+            settings,
+            token: credentials.token,
+            connect: self.connect.clone(),
+            place: begun.place,
+        };
+        socketio::run(uplink, begun.link, self.stop.clone())
+    }
+}
+
+/// Which stage can raise an alarm about which sensor.
+fn alarms(pipeline: &Pipeline) -> Vec<(Arc<str>, Arc<str>)> {
+    let is_alert = |stage: &&Stage| stage.plugin.manifest.kind == PluginKind::Alert;
+    let alerts = pipeline.stages.iter().filter(is_alert);
+    let pairs = alerts.flat_map(|stage| {
+        let sensors = stage.sensors.iter().filter_map(|number| pipeline.sensors.get(*number));
+        sensors.map(|sensor| (stage.name.as_str().into(), sensor.name.clone()))
+    });
+    pairs.collect()
 }
