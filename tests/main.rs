@@ -29,6 +29,7 @@ mod plugin_file;
 mod record;
 mod recordings;
 mod reload;
+mod security;
 mod sensors;
 mod state;
 mod support;
