@@ -313,6 +313,40 @@ fn a_hub_that_cannot_be_trusted_is_refused_with_the_reason() {
     to_tls.line("does the hub want wss://");
 }
 
+/// A Raspberry Pi without a battery boots in the past, where no certificate is valid yet.
+#[test]
+fn a_device_connects_by_itself_when_its_clock_is_set() {
+    let Some(library) = crate::clock::faketime() else { return };
+    let certificates = Certificates::new();
+    let [certificate, key] = certificates.sign_changed("hub", &["localhost"], |params| {
+        params.not_before = date_time_ymd(2025, 1, 1);
+    });
+    let arguments =
+        ["--listen", "127.0.0.1:0", "--certificate-file", &certificate, "--key-file", &key];
+    let (_hub, address) = hub(&arguments);
+    let (folder, file) = pipeline(&format!(
+        "[device]\nname = \"d\"\n[[sensor]]\nname = \"s\"\ndriver = \"simulated\"\n\
+         [uplink]\nurl = \"wss://localhost:{}/uplink\"\nca_file = \"{}\"\n",
+        address.port(),
+        certificates.ca()
+    ));
+    let offset = folder.path().join("offset");
+    std::fs::write(&offset, "@2020-01-01 00:00:00\n").unwrap();
+    let mut command = weir(&["run", &file]);
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", &offset)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    let mut device = Running::start(command);
+    let line = device.line("Cannot connect: the hub's certificate is valid from 2025-01-01 on");
+    assert!(line.contains("and this device's clock shows 20"), "{line}");
+    let is_unset = !weir::clock::is_synchronized();
+    assert_eq!(line.contains("reason=\"clock_unsynced\""), is_unset, "{line}");
+    std::fs::write(&offset, "+0d\n").unwrap();
+    device.line("Uplink connected.");
+}
+
 #[test]
 fn a_hub_that_wants_certificates_takes_those_of_its_authority() {
     let certificates = Certificates::new();

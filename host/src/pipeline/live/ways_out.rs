@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::LiveError;
-use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles};
+use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles, is_private};
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::{Pipeline, Shows};
 use crate::reading::Series;
@@ -66,6 +66,10 @@ pub(super) struct OwnHub {
 
 pub(super) async fn open_dashboard(pipeline: &Pipeline) -> Result<Option<OwnHub>, LiveError> {
     let Some(dashboard) = &pipeline.dashboard else { return Ok(None) };
+    if dashboard.certificate.is_none() && !is_private(dashboard.listen) {
+        let listen = dashboard.listen;
+        tracing::warn!(%listen, "The page is not encrypted: whoever is on the way can read it.");
+    }
     let files = dashboard
         .certificate
         .clone()
