@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::LiveError;
 use super::kept::Kept;
-use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles};
+use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles, is_private};
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::health::UplinkLink;
 use crate::pipeline::sink::Intake;
@@ -77,6 +77,10 @@ pub(super) struct OwnHub {
 
 pub(super) async fn open_dashboard(pipeline: &Pipeline) -> Result<Option<OwnHub>, LiveError> {
     let Some(dashboard) = &pipeline.dashboard else { return Ok(None) };
+    if dashboard.certificate.is_none() && !is_private(dashboard.listen) {
+        let listen = dashboard.listen;
+        tracing::warn!(%listen, "The page is not encrypted: whoever is on the way can read it.");
+    }
     let files = dashboard
         .certificate
         .clone()
