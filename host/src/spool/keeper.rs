@@ -87,7 +87,19 @@ impl Keeper {
             begun: Instant::now(),
         };
         keeper.step(now);
+        keeper.begin_anew_if_it_failed(places);
         keeper
+    }
+
+    /// Numbers that are not reserved must not go out under a stream that a later start goes on with: it would give them
+    /// again, and a hub would take those messages for ones that it has. So a process that cannot write at its start has a
+    /// stream of its own, and what is on the disk waits.
+    fn begin_anew_if_it_failed(&self, places: &[&str]) {
+        let mut queue = self.queue();
+        if matches!(queue.disk.state, DiskState::Failed { .. }) {
+            *queue = queue.anew(places);
+            drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 
     pub(super) fn now(&self) -> Duration {

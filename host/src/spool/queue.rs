@@ -184,6 +184,14 @@ impl Queue {
         }
     }
 
+    /// As at the beginning, but for what is known of the disk's state.
+    pub(super) fn anew(&self, places: &[&str]) -> Queue {
+        let mut queue = Queue::new(self.settings.clone(), places, self.disk.state.clone());
+        queue.disk.tries = self.disk.tries;
+        queue.set_aside = self.set_aside;
+        queue
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.last
     }
@@ -401,5 +409,17 @@ impl Queue {
             unused: self.begun.unused,
             set_aside: self.set_aside,
         }
+    }
+
+    /// All messages in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> impl Iterator<Item = (u64, Arc<str>)> + '_ {
+        self.memory.iter().map(|held| (held.stored.seq, held.stored.json.clone()))
+    }
+
+    /// What is kept up to this number is on the disk.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 }

@@ -49,6 +49,8 @@ pub(in crate::spool) struct Meta {
 
 const VERSION: u32 = 1;
 
+/// What a chunk holds beside its messages' bytes: less than this part of them.
+const PACKING: u64 = 16;
 /// Room that a commit needs beside its messages.
 const SLACK: u64 = 128 << 10;
 /// A full disk gives up so much at once, or a part of its capacity if that is less: each time, a notice is sent.
@@ -182,7 +184,7 @@ impl Queue {
     /// What must leave the disk before the next commit, with so many bytes of it free. Nothing: it is too full for that, and
     /// holds too little that could go.
     pub(in crate::spool) fn surplus(&self, free: u64, now: Duration) -> Option<Surplus> {
-        let more = self.unwritten_bytes as u64;
+        let more = self.unwritten_bytes as u64 + self.unwritten_bytes as u64 / PACKING;
         let mut most = self.settings.most_bytes;
         if free < 2 * more + SLACK {
             most = most.min(self.disk.bytes);
