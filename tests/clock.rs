@@ -141,7 +141,10 @@ fn a_clock_that_is_set_later_puts_right_what_the_hub_has() {
     assert_eq!(renewed["sensors"][0]["unit"], "percent");
     let readings: Value =
         serde_json::from_str(&get(address, "/api/readings?device=d&sensor=a")).unwrap();
-    assert_eq!(readings, json!([entry]));
+    let mut from = entry;
+    from["stream"] = "00000000-0000-0000-0000-000000000001".into();
+    from["seq"] = 2.into();
+    assert_eq!(readings, json!([from]));
     let devices: Value = serde_json::from_str(&get(address, "/api/devices")).unwrap();
     assert_eq!(devices[0]["found"], json!([{"id": "28-a", "since": "2026-01-02T00:00:00.000Z"}]));
 }

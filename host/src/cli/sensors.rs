@@ -224,7 +224,7 @@ async fn print_json(doctor: &Doctor, reads: u64) -> Result<(), Failure> {
             None => batch.faults.first().map(|fault| scribe.fault(fault)),
         };
         if let Some(body) = body {
-            say(Message { seq: Some(seq), body }.to_json())?;
+            say(Message { seq: Some(seq), late: false, body }.to_json())?;
         }
     }
     Ok(())

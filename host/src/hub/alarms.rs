@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::moment::{ClockStep, Moment, print};
-use crate::reading::Timestamp;
+use super::clocks::{Clocks, Place};
+use super::moment::{Moment, print};
 use crate::uplink::wire::Event;
 
 /// Most alarms of a device; cleared ones give way first.
@@ -15,30 +15,57 @@ const ALARMS: usize = 256;
 #[serde(transparent)]
 pub(super) struct Alarms {
     list: Vec<Alarm>,
+    /// A process that began: what it does not tell again is over.
+    #[serde(skip)]
+    began: Option<Moment>,
+    /// The process that began last: older alarms say nothing of how it is now.
+    #[serde(skip)]
+    latest: Place,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Alarm {
+    #[serde(flatten)]
+    what: What,
+    /// When it was told last, and the device's clock then.
+    #[serde(flatten)]
+    pub(super) told: Moment,
+    /// Since when it is in its state.
+    #[serde(serialize_with = "print")]
+    pub(super) since: Moment,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct What {
     alarm: Arc<str>,
-    pub(super) sensor: Arc<str>,
+    sensor: Arc<str>,
     condition: Box<str>,
     state: Box<str>,
     severity: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<f64>,
-    /// When it was told last, and the device's clock then.
-    #[serde(flatten)]
-    told: Moment,
-    /// Since when it is in its state.
-    #[serde(serialize_with = "print")]
-    since: Moment,
+}
+
+impl What {
+    fn is_about_the_same(&self, other: &What) -> bool {
+        (&self.alarm, &self.sensor, &self.condition)
+            == (&other.alarm, &other.sensor, &other.condition)
+    }
 }
 
 impl Alarm {
+    pub(super) fn new(what: What, told: Moment, since: Moment) -> Alarm {
+        Alarm { what, told, since }
+    }
+
     pub(super) fn is_active(&self) -> bool {
-        &*self.state == "active"
+        &*self.what.state == "active"
+    }
+
+    pub(super) fn what(&self) -> &What {
+        &self.what
     }
 }
 
@@ -47,38 +74,61 @@ impl Alarms {
         self.list.iter()
     }
 
-    /// The device's alerts began anew: what was active is over.
-    pub(super) fn end(&mut self, now: Timestamp) {
-        let now = Moment::right(now);
-        for alarm in self.list.iter_mut() {
-            alarm.told.leave();
-            alarm.since.leave();
-            if alarm.is_active() {
-                alarm.state = "cleared".into();
-                (alarm.told, alarm.since) = (now, now);
-            }
+    /// As they were kept.
+    pub(super) fn restored(list: Vec<Alarm>, began: Option<Moment>, latest: Place) -> Alarms {
+        Alarms { list, began, latest }
+    }
+
+    /// What is kept of processes: one whose alarms may be told again, and where the last one began.
+    pub(super) fn processes(&self) -> (Option<Moment>, Place) {
+        (self.began, self.latest)
+    }
+
+    /// The device's process began anew. It tells what is still active before anything is measured, so that an alarm
+    /// which goes on is not shown as cleared in between.
+    pub(super) fn begin(&mut self, start: Moment) {
+        if self.latest.stream <= start.place.stream && !start.place.is_before(self.latest) {
+            self.latest = start.place;
+            self.began = Some(start);
         }
     }
 
-    /// Corrects the times that wait for it. Gives whether there were any.
-    pub(super) fn correct(&mut self, step: ClockStep) -> bool {
+    /// The process that began has told its alarms: all others are over. Gives whether there were any.
+    pub(super) fn settle(&mut self) -> bool {
+        let Some(start) = self.began.take() else { return false };
         let mut any = false;
         for alarm in self.list.iter_mut() {
-            any |= alarm.told.correct(step);
-            any |= alarm.since.correct(step);
+            let told = alarm.told.place;
+            if alarm.is_active()
+                && (told.stream != start.place.stream || told.is_before(start.place))
+            {
+                alarm.what.state = "cleared".into();
+                (alarm.told, alarm.since) = (start, start);
+                any = true;
+            }
         }
         any
     }
 
-    /// Takes an alarm's message; others are none of it.
-    pub(super) fn take(&mut self, event: &Event) {
+    /// Corrects the times that wait for it. Gives whether there were any.
+    pub(super) fn put_right(&mut self, clocks: &Clocks) -> bool {
+        let mut any = false;
+        for alarm in self.list.iter_mut() {
+            any |= alarm.told.put_right(clocks);
+            any |= alarm.since.put_right(clocks);
+        }
+        any
+    }
+
+    /// Takes an alarm's message; others are none of it. Gives whether it says how the alarm is now.
+    pub(super) fn take(&mut self, event: &Event, place: Place, clocks: &Clocks) -> bool {
         let Event::Alarm { alarm, sensor, condition, state, severity, value, limit, time, clock } =
             event
         else {
-            return;
+            return false;
         };
-        let told = Moment::of_message(time, clock.as_deref());
-        let mut taken = Alarm {
+        let told = Moment::of_message(time, clock.as_deref(), place, clocks);
+        let what = What {
             alarm: alarm.clone(),
             sensor: sensor.clone(),
             condition: condition.clone(),
@@ -86,27 +136,28 @@ impl Alarms {
             severity: severity.clone(),
             value: *value,
             limit: *limit,
-            told,
-            since: told,
         };
-        let same = |known: &Alarm| {
-            (&known.alarm, &known.sensor, &known.condition)
-                == (&taken.alarm, &taken.sensor, &taken.condition)
-        };
-        if let Some(position) = self.list.iter().position(same)
-            && let Some(known) = self.list.get_mut(position)
-        {
-            if known.state == taken.state {
+        let mut taken = Alarm::new(what, told, told);
+        if let Some(known) = self.list.iter_mut().find(|a| a.what.is_about_the_same(&taken.what)) {
+            if place.is_before(known.told.place) {
+                return false;
+            }
+            if known.what.state == taken.what.state {
                 // A repeat: it is active since it became so.
                 taken.since = known.since;
             }
             *known = taken;
-            return;
+            return true;
+        }
+        if place.is_before(self.latest) && taken.is_active() {
+            // Of a process that is gone, and nothing newer was told: it is over.
+            return false;
         }
         if self.list.len() >= ALARMS {
             let cleared = self.list.iter().position(|alarm| !alarm.is_active());
             self.list.remove(cleared.unwrap_or(0));
         }
         self.list.push(taken);
+        true
     }
 }

@@ -1,19 +1,23 @@
 //! `/uplink`: one WebSocket a device.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{ConnectInfo, Extension, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::Served;
+use super::gate::{Admission, ClientCertificate};
 use super::receive::receive;
 use super::state::Hub;
+use super::streams::Acked;
 use crate::file::excerpt;
 use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json};
 
@@ -31,36 +35,55 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn uplink(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(certificate): Extension<ClientCertificate>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !is_same_origin(&headers) {
+    if !is_of_this_hub(&headers, served.gate.count().is_some()) {
         return (StatusCode::FORBIDDEN, "this page is not of this hub").into_response();
     }
+    let admission = match served.gate.admit(&headers, certificate, peer).await {
+        Ok(admission) => admission,
+        Err(refusal) => return refusal,
+    };
     upgrade
         .max_message_size(LARGEST_MESSAGE)
         .max_frame_size(LARGEST_MESSAGE)
         .protocols([PROTOCOL, PLAIN_PROTOCOL])
-        .on_upgrade(move |socket| serve(socket, served, peer))
+        .on_upgrade(move |socket| serve(socket, served, peer, admission))
 }
 
-/// Only browsers send `Origin`.
-fn is_same_origin(headers: &HeaderMap) -> bool {
+/// Whether a page that a browser has open may connect; who sends no `Origin` is no browser. Where nobody is asked for a
+/// token, the host must be named by its number or as `localhost`: any page can give this machine a name of its own.
+fn is_of_this_hub(headers: &HeaderMap, asks_for_tokens: bool) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    host.is_some() && origin.map(|(_, host)| host) == host
+    let same = || {
+        let (scheme, origin) = origin.to_str().ok()?.split_once("://")?;
+        let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+        let origin: Authority = origin.parse().ok()?;
+        let host: Authority = headers.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+        let port = |of: &Authority| of.port_u16().unwrap_or(usual);
+        let is_same =
+            origin.host().eq_ignore_ascii_case(host.host()) && port(&origin) == port(&host);
+        let bare = host.host().trim_start_matches('[').trim_end_matches(']');
+        let is_nobodys = bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok();
+        Some(is_same && (asks_for_tokens || is_nobodys))
+    };
+    same().unwrap_or(false)
 }
 
-async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr) {
+async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr, admission: Admission) {
     let acks = socket.protocol().is_some_and(|protocol| protocol == PROTOCOL);
     let mut connection = Connection {
         socket,
         hub: &served.hub,
         peer,
+        admission,
         acks,
         name: None,
         stream: None,
+        stored: None,
+        waiting: None,
         heard: Instant::now(),
     };
     let ended = tokio::select! {
@@ -89,9 +112,14 @@ struct Connection<'h> {
     socket: WebSocket,
     hub: &'h Hub,
     peer: SocketAddr,
+    admission: Admission,
     acks: bool,
     name: Option<String>,
     stream: Option<Uuid>,
+    /// What is stored of its stream.
+    stored: Option<watch::Receiver<Acked>>,
+    /// A frame that waits for room: nothing more is read meanwhile.
+    waiting: Option<Utf8Bytes>,
     heard: Instant,
 }
 
@@ -101,20 +129,28 @@ impl Connection<'_> {
         let mut pings = tokio::time::interval_at(begun + PING_EVERY, PING_EVERY);
         loop {
             tokio::select! {
-                incoming = self.socket.recv() => {
+                room = self.hub.room(self.waiting.as_deref().unwrap_or_default()), if self.waiting.is_some() => {
+                    let text = self.waiting.take().unwrap_or_default();
+                    // Nothing was read meanwhile, so nothing could be heard.
+                    self.heard = Instant::now();
+                    self.take(&text, room)?;
+                }
+                incoming = self.socket.recv(), if self.waiting.is_none() => {
                     self.heard = Instant::now();
                     match incoming {
-                        Some(Ok(Message::Text(text))) => self.hear(&text).await?,
+                        Some(Ok(Message::Text(text))) => self.hear(text).await?,
                         Some(Ok(Message::Binary(_))) => return Err("it sent a binary frame: messages are JSON text".to_owned()),
                         Some(Ok(Message::Close(_))) | None => return Ok(()),
                         Some(Ok(_)) => {}
                         Some(Err(error)) => return Err(error.to_string()),
                     }
                 }
+                () = self.admission.revoked() => return Err("its token was revoked".to_owned()),
+                acked = next_ack(&mut self.stored) => self.ack(acked).await?,
                 _ = pings.tick() => {
                     self.send(Message::Ping(Default::default())).await?;
                 }
-                () = tokio::time::sleep_until(self.heard + SILENCE) => {
+                () = tokio::time::sleep_until(self.heard + SILENCE), if self.waiting.is_none() => {
                     return Err(format!("no sign of life for {} s", SILENCE.as_secs()));
                 }
                 () = tokio::time::sleep_until(begun + CONNECT_DEADLINE), if self.name.is_none() => {
@@ -124,17 +160,28 @@ impl Connection<'_> {
         }
     }
 
-    async fn hear(&mut self, text: &str) -> Result<(), String> {
-        let Some(name) = &self.name else {
-            let taken = self.connect(text)?;
-            return self.ack(taken).await;
-        };
-        let taken = self.hub.take(name, self.stream, receive(text)?).map_err(|e| e.to_string())?;
-        self.ack(taken).await
+    async fn hear(&mut self, text: Utf8Bytes) -> Result<(), String> {
+        if self.name.is_none() {
+            self.hub.ready().await;
+            self.stored = self.connect(&text)?;
+            let stored = self.stored.as_mut().map(|stored| *stored.borrow_and_update());
+            return match stored {
+                Some(stored) => self.ack(stored).await,
+                None => Ok(()),
+            };
+        }
+        self.waiting = Some(text);
+        Ok(())
+    }
+
+    fn take(&self, text: &str, room: Option<OwnedSemaphorePermit>) -> Result<(), String> {
+        let Some(name) = &self.name else { return Ok(()) };
+        let messages = receive(text)?;
+        self.hub.take(name, self.stream, &messages, room).map_err(|e| e.to_string())
     }
 
     /// The first message. A plain device need not name itself: it is called by its address.
-    fn connect(&mut self, text: &str) -> Result<u64, String> {
+    fn connect(&mut self, text: &str) -> Result<Option<watch::Receiver<Acked>>, String> {
         #[derive(Deserialize)]
         struct Unnamed {
             #[serde(rename = "type")]
@@ -147,24 +194,26 @@ impl Connection<'_> {
         }
         let mut json: serde_json::Value =
             serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?;
-        let name = first.device.unwrap_or_else(|| self.peer.ip().to_string());
+        let name = self.admission.name(first.device)?;
+        let name = name.unwrap_or_else(|| self.peer.ip().to_string());
         if let Some(fields) = json.as_object_mut() {
             fields.insert("device".to_owned(), name.clone().into());
         }
         let connect: Connect = serde_json::from_value(json).map_err(|e| not_of_the_wire(&e))?;
         let stream = connect.stream;
-        let taken = self.hub.connect(connect).map_err(|e| e.to_string())?;
+        let stored = self.hub.connect(connect).map_err(|e| e.to_string())?;
         tracing::info!(device = %name.escape_debug(), peer = %self.peer, acks = self.acks, "A device connected.");
         self.name = Some(name);
         self.stream = stream;
-        Ok(taken)
+        Ok(stored)
     }
 
-    async fn ack(&mut self, seq: u64) -> Result<(), String> {
-        if !self.acks || seq == 0 {
+    async fn ack(&mut self, acked: Acked) -> Result<(), String> {
+        if !self.acks {
             return Ok(());
         }
-        self.send(Message::Text(to_json(&HubMessage::Ack { seq, ahead: None }).into())).await
+        let Acked { seq, ahead } = acked;
+        self.send(Message::Text(to_json(&HubMessage::Ack { seq, ahead }).into())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), String> {
@@ -182,6 +231,51 @@ impl Connection<'_> {
     }
 }
 
+/// More of its stream is stored. Never of a device without one.
+async fn next_ack(stored: &mut Option<watch::Receiver<Acked>>) -> Acked {
+    // The sender lives as long as the hub remembers the stream, which is at least as long as this connection.
+    if let Some(stored) = stored
+        && stored.changed().await.is_ok()
+    {
+        return *stored.borrow_and_update();
+    }
+    std::future::pending().await
+}
+
 fn not_of_the_wire(error: &serde_json::Error) -> String {
     format!("it sent what is not of the wire: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_speaks_to_its_own_hub_alone() {
+        for (origin, host, with_tokens, without) in [
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", true, true),
+            ("http://localhost:8080", "LOCALHOST:8080", true, true),
+            ("http://[::1]:8080", "[::1]:8080", true, true),
+            ("https://192.168.1.5", "192.168.1.5:443", true, true),
+            ("https://Hub.example", "hub.example", true, false),
+            ("https://hub.example", "hub.example:443", true, false),
+            ("http://hub.example:80", "hub.example", true, false),
+            ("https://hub.example", "hub.example:8443", false, false),
+            ("http://127.0.0.1:8080", "127.0.0.1:8081", false, false),
+            ("http://evil.example", "127.0.0.1:8080", false, false),
+            ("http://evil.example:8080", "evil.example:8080", true, false),
+            ("null", "127.0.0.1:8080", false, false),
+            ("", "", false, false),
+            ("http://", "127.0.0.1", false, false),
+            ("http://127.0.0.1/x", "127.0.0.1", false, false),
+        ] {
+            let headers = HeaderMap::from_iter([
+                (header::ORIGIN, origin.parse().unwrap()),
+                (header::HOST, host.parse().unwrap()),
+            ]);
+            assert_eq!(is_of_this_hub(&headers, true), with_tokens, "{origin} {host}");
+            assert_eq!(is_of_this_hub(&headers, false), without, "{origin} {host}");
+        }
+        assert!(is_of_this_hub(&HeaderMap::new(), false));
+    }
 }

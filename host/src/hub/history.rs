@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
-use super::moment::{ClockStep, Moment};
+use super::clocks::{Clocks, Place};
+use super::moment::Moment;
 use crate::reading::{Quality, Quantity};
-use crate::uplink::wire::{Body, ConnectSensor, Event, Measured};
+use crate::uplink::wire::{Body, ConnectSensor, Event, Measured, to_json};
 
 /// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
 pub(super) const RECENT: usize = 1_800;
-/// Most entries of all devices together, about 30 MB. At this bound a sensor gives its oldest entry for a new one.
+/// Most entries of all devices together, about 40 MB. At this bound a sensor gives its oldest entry for a new one.
 pub(super) const HISTORY: usize = 500_000;
 
 #[derive(Clone, Debug, Serialize)]
@@ -19,9 +21,9 @@ pub(super) struct Sensor {
     pub(super) id: Option<String>,
     /// What it measures; a thermometer does not say so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    quantity: Option<&'static str>,
+    pub(super) quantity: Option<&'static str>,
     /// Empty until it is known.
-    unit: String,
+    pub(super) unit: String,
     #[serde(skip_serializing_if = "VecDeque::is_empty")]
     pub(super) recent: VecDeque<Entry>,
 }
@@ -40,13 +42,66 @@ pub(super) struct Entry {
 enum What {
     Reading {
         value: f64,
-        quality: &'static str,
+        #[serde(serialize_with = "print_quality")]
+        quality: Quality,
         #[serde(skip_serializing_if = "Option::is_none")]
         doubt: Option<Box<str>>,
     },
     Fault {
         fault: Box<str>,
     },
+}
+
+fn print_quality<S: Serializer>(quality: &Quality, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(quality.as_str())
+}
+
+impl Entry {
+    /// What a message says of its sensor; `None` when it says nothing of any.
+    pub(super) fn new(body: &Body, place: Place, clocks: &Clocks) -> Option<Entry> {
+        match body {
+            Body::Measured(Measured { time, value, quality, doubt, clock, .. }) => {
+                let is_good = &**quality == Quality::Good.as_str();
+                let quality = if is_good { Quality::Good } else { Quality::Uncertain };
+                Some(Entry {
+                    when: Moment::of_message(time, clock.as_deref(), place, clocks),
+                    what: What::Reading { value: *value, quality, doubt: doubt.clone() },
+                })
+            }
+            Body::Event(Event::Fault { time, reason, clock, .. }) => Some(Entry {
+                when: Moment::of_message(time, clock.as_deref(), place, clocks),
+                what: What::Fault { fault: reason.clone() },
+            }),
+            Body::Event(_) => None,
+        }
+    }
+}
+
+impl Entry {
+    /// As programs are told it, with where it comes from.
+    pub(super) fn show(&self, stream: Option<Uuid>, seq: Option<u64>) -> String {
+        #[derive(Serialize)]
+        struct Shown<'e> {
+            #[serde(flatten)]
+            entry: &'e Entry,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            stream: Option<Uuid>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            seq: Option<u64>,
+        }
+        to_json(&Shown { entry: self, stream, seq })
+    }
+}
+
+/// Where a new entry went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// At the end.
+    Last,
+    /// Before others.
+    Between,
+    /// Nowhere: it is older than all, and there is no room.
+    Nowhere,
 }
 
 fn known(quantity: &str) -> Option<Quantity> {
@@ -86,52 +141,61 @@ impl Sensor {
         self.unit = unit.or(quantity.map(Quantity::unit)).unwrap_or_default().to_owned();
     }
 
-    /// Keeps a reading or a fault; other messages are none of a sensor's.
-    pub(super) fn take(&mut self, body: &Body, entries: &mut usize) {
-        let (when, what) = match body {
-            Body::Measured(measured) => {
-                let Measured { quantity, time, value, unit, quality, doubt, clock, .. } = measured;
-                if self.unit.is_empty() {
-                    self.measures(known(quantity), unit.as_deref());
-                }
-                let qualities = [Quality::Good, Quality::Uncertain].map(Quality::as_str);
-                let known = qualities.into_iter().find(|known| *known == &**quality);
-                let quality = known.unwrap_or(Quality::Uncertain.as_str());
-                let what = What::Reading { value: *value, quality, doubt: doubt.clone() };
-                (Moment::of_message(time, clock.as_deref()), what)
-            }
-            Body::Event(Event::Fault { time, reason, clock, .. }) => {
-                let what = What::Fault { fault: reason.clone() };
-                (Moment::of_message(time, clock.as_deref()), what)
-            }
-            _ => return,
-        };
-        if self.recent.len() >= RECENT || *entries >= HISTORY {
-            if self.recent.pop_front().is_none() {
-                return;
-            }
-            *entries -= 1;
+    /// Learns from a reading what the sensor measures. Gives whether that is new.
+    pub(super) fn learn(&mut self, measured: &Measured) -> bool {
+        let is_unknown = self.unit.is_empty();
+        if is_unknown {
+            self.measures(known(&measured.quantity), measured.unit.as_deref());
         }
-        self.recent.push_back(Entry { when, what });
-        *entries += 1;
+        is_unknown
     }
 
-    /// Corrects the entries that wait for it, and puts all in order of time again. Gives whether there were any.
-    pub(super) fn correct(&mut self, step: ClockStep) -> bool {
-        let corrected = self.recent.iter_mut().filter_map(|e| e.when.correct(step).then_some(()));
+    /// Keeps an entry behind those that belong before it.
+    pub(super) fn keep(&mut self, entry: Entry, entries: &mut usize) -> Put {
+        let place = entry.when.place;
+        let later = self.recent.iter().rev().take_while(|known| place.is_before(known.when.place));
+        let mut position = self.recent.len() - later.count();
+        if self.recent.len() >= RECENT || *entries >= HISTORY {
+            if position == 0 {
+                return Put::Nowhere;
+            }
+            self.recent.pop_front();
+            *entries -= 1;
+            position -= 1;
+        }
+        *entries += 1;
+        if position == self.recent.len() {
+            self.recent.push_back(entry);
+            return Put::Last;
+        }
+        self.recent.insert(position, entry);
+        Put::Between
+    }
+
+    /// The newest that were kept, as they were read from the store.
+    pub(super) fn remember(&mut self, mut recent: Vec<Entry>, entries: &mut usize) {
+        recent.sort_by_key(|entry| entry.when.place);
+        *entries += recent.len();
+        self.recent = recent.into();
+        self.sort();
+    }
+
+    /// Corrects the times that wait for it, and puts all in order of time again. Gives whether there were any.
+    pub(super) fn put_right(&mut self, clocks: &Clocks) -> bool {
+        let corrected =
+            self.recent.iter_mut().filter_map(|e| e.when.put_right(clocks).then_some(()));
         if corrected.count() == 0 {
             return false;
         }
+        self.sort();
+        true
+    }
+
+    fn sort(&mut self) {
         // Most have all moved by the same, and a device may send many steps.
         let recent = self.recent.make_contiguous();
         if !recent.is_sorted_by_key(|entry| entry.when.time) {
             recent.sort_by_key(|entry| entry.when.time);
         }
-        true
-    }
-
-    /// The process that took these is gone.
-    pub(super) fn leave(&mut self) {
-        self.recent.iter_mut().for_each(|entry| entry.when.leave());
     }
 }

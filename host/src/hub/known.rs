@@ -1,14 +1,20 @@
 //! What the hub knows of one device: who it is, what it sent lately, which alarms are active. Bounded.
 
-use serde::Serialize;
+mod saved;
+mod taking;
+
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::alarms::Alarms;
+use super::clocks::{Clocks, Place};
 use super::history::Sensor;
-use super::moment::{ClockStep, Moment, is_unset, print};
-use super::streams::{STREAMS, Streams};
+use super::moment::{Moment, print};
+use super::streams::{RANGES, STREAMS, Streams};
 use crate::reading::Timestamp;
-use crate::uplink::wire::{Body, Connect, Event, Measured, UNSYNCHRONIZED};
+use crate::uplink::wire::{Connect, SpoolHealth, UplinkHealth};
+
+pub(super) use saved::{SavedDevice, SavedNumbers};
 
 /// Most sensors of a device.
 pub(super) const SENSORS: usize = 256;
@@ -30,8 +36,14 @@ pub(super) enum Refused {
     TooManySensors,
     #[error("a device may have {STREAMS} connections with streams of their own")]
     TooManyStreams,
+    #[error(
+        "more than {RANGES} ranges of its numbers are missing: it must send or declare them first"
+    )]
+    TooManyGaps,
     #[error("the device has not sent `connect`")]
     NotConnected,
+    #[error("the hub has not opened its store yet")]
+    NotReady,
 }
 
 /// What pages have to be told of a change, beside the message itself.
@@ -49,18 +61,26 @@ pub(super) enum Tell {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Device {
     pub(super) device: String,
+    /// Its number in the store.
+    #[serde(skip)]
+    pub(super) number: u32,
     pub(super) connected: bool,
     pub(super) changed: String,
     pub(super) version: String,
     pub(super) behind: Behind,
     pub(super) lost: u64,
+    /// Numbers that were left out and not declared.
+    pub(super) gaps: u64,
+    /// Ways out and spool, as the device told last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    uplinks: Vec<UplinkHealth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spool: Option<SpoolHealth>,
     /// Whether its times are by a clock that was not set, as its latest message says.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<&'static str>,
-    /// A step of its clock that was told and is not carried out yet.
-    #[serde(skip)]
-    clock_step: Option<ClockStep>,
     pub(super) sensors: Vec<Sensor>,
+    #[serde(serialize_with = "print_present")]
     found: Vec<Found>,
     pub(super) alarms: Alarms,
     #[serde(skip)]
@@ -68,47 +88,87 @@ pub(super) struct Device {
     #[serde(skip)]
     pub(super) streams: Streams,
     #[serde(skip)]
+    pub(super) clocks: Clocks,
+    /// Whether more is known of its clock than times were put right by.
+    #[serde(skip)]
+    is_clock_new: bool,
+    /// The newest message that says how the device's clock is, and the newest of its health.
+    #[serde(skip)]
+    newest: Place,
+    #[serde(skip)]
+    health_at: Place,
+    #[serde(skip)]
     pub(super) counts: Counts,
+    /// Whether more has changed than its numbers since it was last saved.
+    #[serde(skip)]
+    pub(super) is_changed: bool,
 }
 
-/// A sensor that is there and not in the device's pipeline.
+/// A sensor that is not in the device's pipeline, and is there, or went.
 #[derive(Clone, Debug, Serialize)]
 struct Found {
     id: Box<str>,
     #[serde(serialize_with = "print")]
     since: Moment,
+    #[serde(skip)]
+    is_present: bool,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+fn print_present<S: Serializer>(found: &[Found], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(found.iter().filter(|found| found.is_present))
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Behind {
     pub(super) queued: u64,
     pub(super) last_received: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Counts {
     pub(super) readings: u64,
     pub(super) faults: u64,
     pub(super) repeated: u64,
+    pub(super) unclean_stops: u64,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// The position of the sensor whose reading or fault it is, and when that was.
+    pub(super) entry: Option<(usize, Moment)>,
+    /// Whether it goes behind all that came before: pages are sent it as it is.
+    pub(super) is_news: bool,
+    /// What else pages have to be told.
+    pub(super) tell: Tell,
 }
 
 impl Device {
-    pub(super) fn new(device: String) -> Self {
+    pub(super) fn new(device: String, number: u32) -> Self {
         Device {
             device,
+            number,
             connected: false,
             changed: String::new(),
             version: String::new(),
             behind: Behind::default(),
             lost: 0,
+            gaps: 0,
+            uplinks: Vec::new(),
+            spool: None,
             clock: None,
-            clock_step: None,
             sensors: Vec::new(),
             found: Vec::new(),
             alarms: Alarms::default(),
             connections: 0,
             streams: Streams::default(),
+            clocks: Clocks::default(),
+            is_clock_new: false,
+            newest: Place::default(),
+            health_at: Place::default(),
             counts: Counts::default(),
+            is_changed: true,
         }
     }
 
@@ -118,17 +178,20 @@ impl Device {
             changed: self.changed.clone(),
             version: self.version.clone(),
             behind: self.behind.clone(),
+            uplinks: self.uplinks.clone(),
+            spool: self.spool.clone(),
             sensors: self.sensors.iter().map(Sensor::without_recent).collect(),
             found: self.found.clone(),
             alarms: self.alarms.clone(),
             streams: Streams::default(),
+            clocks: Clocks::default(),
             ..*self
         }
     }
 
     /// A connection begins.
     pub(super) fn connect(&mut self, connect: Connect) -> Result<(), Refused> {
-        self.follow(connect.stream)?;
+        self.follow(connect.stream, connect.from)?;
         self.version = connect.version.chars().take(LONGEST_NAME).collect();
         for mut told in connect.sensors {
             told.id = told.id.filter(|id| is_name(id));
@@ -136,31 +199,47 @@ impl Device {
             if let Some(id) = &told.id {
                 self.found.retain(|found| *found.id != **id);
             }
-            self.sensor(&told.sensor)?.describe(told);
+            let (_, sensor) = self.sensor(&told.sensor)?;
+            sensor.describe(told);
         }
         self.connections += 1;
         self.connected = true;
         self.changed = Timestamp::now().to_string();
+        self.is_changed = true;
         Ok(())
     }
 
-    /// With a new stream the device's process began anew: what was active before is over, what waited for its clock waits
-    /// no more, and what it finds it will tell again.
-    fn follow(&mut self, stream: Option<Uuid>) -> Result<(), Refused> {
-        if self.streams.follow(stream)? {
-            self.begin();
+    /// With a new stream the device's process began anew.
+    fn follow(&mut self, stream: Option<Uuid>, from: Option<u64>) -> Result<(), Refused> {
+        let is_new = self.streams.follow(stream, from)?;
+        self.gaps = self.streams.gaps();
+        if is_new {
+            let place = Place { stream: self.streams.number(stream), at: 0 };
+            self.begin(Moment::right(Timestamp::now(), place));
         }
         Ok(())
     }
 
-    fn begin(&mut self) {
-        self.alarms.end(Timestamp::now());
-        self.sensors.iter_mut().for_each(Sensor::leave);
-        self.found.clear();
-        self.clock = None;
+    /// Its process began: alarms that it does not tell again are over, and what it finds it will tell again.
+    fn begin(&mut self, start: Moment) {
+        self.clocks.start(start.place);
+        self.alarms.begin(start);
+        self.found.retain(|found| start.place.is_before(found.since.place));
+        if self.is_newest(start.place) {
+            self.clock = None;
+        }
     }
 
-    fn sensor(&mut self, name: &str) -> Result<&mut Sensor, Refused> {
+    /// Whether a message here says how the device's clock is now: none newer came before it.
+    fn is_newest(&mut self, place: Place) -> bool {
+        let is_newest = !place.is_before(self.newest);
+        if is_newest {
+            self.newest = place;
+        }
+        is_newest
+    }
+
+    fn sensor(&mut self, name: &str) -> Result<(usize, &mut Sensor), Refused> {
         let position = match self.sensors.iter().position(|known| known.sensor == name) {
             Some(position) => position,
             None => {
@@ -169,118 +248,12 @@ impl Device {
                     return Err(Refused::TooManySensors);
                 }
                 self.sensors.push(Sensor::new(name));
+                self.is_changed = true;
                 self.sensors.len() - 1
             }
         };
-        self.sensors.get_mut(position).ok_or(Refused::TooManySensors)
-    }
-
-    /// Takes a message. `entries` counts those of all devices. Gives what pages have to be told.
-    pub(super) fn take(
-        &mut self,
-        body: &Body,
-        stream: Option<Uuid>,
-        entries: &mut usize,
-    ) -> Result<Tell, Refused> {
-        if let Body::Event(Event::Clock { synchronized, step_secs, .. }) = body {
-            return Ok(self.step(ClockStep::new(*step_secs, *synchronized)));
-        }
-        let corrected = self.settle_clock();
-        Ok(corrected.max(self.take_other(body, stream, entries)?))
-    }
-
-    fn take_other(
-        &mut self,
-        body: &Body,
-        stream: Option<Uuid>,
-        entries: &mut usize,
-    ) -> Result<Tell, Refused> {
-        let event = match body {
-            Body::Measured(Measured { sensor, clock, .. }) => {
-                self.counts.readings += 1;
-                self.hear_clock(clock.as_deref());
-                self.sensor(sensor)?.take(body, entries);
-                return Ok(Tell::Message);
-            }
-            Body::Event(event) => event,
-        };
-        match event {
-            Event::Fault { sensor, clock, .. } => {
-                self.counts.faults += 1;
-                self.hear_clock(clock.as_deref());
-                self.sensor(sensor)?.take(body, entries);
-            }
-            Event::Alarm { alarm, clock, .. } => {
-                check_name("an alarm's name", alarm)?;
-                self.hear_clock(clock.as_deref());
-                self.alarms.take(event);
-            }
-            Event::Sensor { id, state, time, clock } => {
-                self.hear_clock(clock.as_deref());
-                self.sight(id, state, Moment::of_message(time, clock.as_deref()));
-                return Ok(Tell::Device);
-            }
-            Event::Dropped { from, to, .. } => {
-                let lost = self.streams.declare_lost(stream, *from, *to);
-                self.lost = self.lost.saturating_add(lost);
-                return Ok(if lost > 0 { Tell::Device } else { Tell::Message });
-            }
-            Event::Health { queued, .. } => self.behind.queued = *queued,
-            Event::Start { .. } => {
-                self.begin();
-                return Ok(Tell::Device);
-            }
-            Event::Result { .. } | Event::Clock { .. } => {}
-        }
-        Ok(Tell::Message)
-    }
-
-    fn hear_clock(&mut self, clock: Option<&str>) {
-        self.clock = is_unset(clock).then_some(UNSYNCHRONIZED);
-    }
-
-    /// A sensor came or went that is not in the pipeline.
-    fn sight(&mut self, id: &str, state: &str, since: Moment) {
-        self.found.retain(|found| &*found.id != id);
-        if state == "found" {
-            if self.found.len() >= FOUND {
-                self.found.remove(0);
-            }
-            self.found.push(Found { id: id.into(), since });
-        }
-    }
-
-    /// Its clock was set. What was taken by it before is put right with the next other message, or at the end of the
-    /// frame: all of it is gone through for that, once for any number of steps in a row.
-    fn step(&mut self, step: ClockStep) -> Tell {
-        match self.clock_step.and_then(|before| before.and(step)) {
-            Some(both) => {
-                self.clock_step = Some(both);
-                Tell::Message
-            }
-            None => {
-                let corrected = self.settle_clock();
-                self.clock_step = Some(step);
-                corrected
-            }
-        }
-    }
-
-    /// Puts right what waits for it.
-    pub(super) fn settle_clock(&mut self) -> Tell {
-        self.clock_step.take().map_or(Tell::Message, |step| self.correct(step))
-    }
-
-    fn correct(&mut self, step: ClockStep) -> Tell {
-        self.clock = (!step.synchronized).then_some(UNSYNCHRONIZED);
-        let mut corrected = self.alarms.correct(step);
-        for sensor in &mut self.sensors {
-            corrected |= sensor.correct(step);
-        }
-        for found in &mut self.found {
-            corrected |= found.since.correct(step);
-        }
-        if corrected { Tell::Everything } else { Tell::Device }
+        let sensor = self.sensors.get_mut(position).ok_or(Refused::TooManySensors)?;
+        Ok((position, sensor))
     }
 }
 

@@ -27,7 +27,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn live(
     State(served): State<Served>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let Served { hub, mut stop } = served;
+    let Served { hub, mut stop, .. } = served;
     let (snapshot, mut updates) = hub.look();
     let mut pings = every(PING_EVERY);
     let mut renewals = every(RENEW_EVERY);

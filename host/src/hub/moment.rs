@@ -3,55 +3,22 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::clocks::{Clocks, Place};
 use crate::reading::Timestamp;
 use crate::uplink::wire::UNSYNCHRONIZED;
 
 /// A device's time, and whether it can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
+    /// As far as it could be put right.
     pub(super) time: Timestamp,
-    trust: Trust,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    Right,
-    /// By a clock that was not set: the device will say by how much it is off.
-    Open,
-    /// By a clock that was not set, of a process that is gone: nobody will say.
-    Lost,
-}
-
-/// A device's clock was set.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct ClockStep {
-    /// By so many nanoseconds, forward.
-    pub(super) nanos: i64,
-    /// Whether it is right from now on.
-    pub(super) synchronized: bool,
-}
-
-/// A clock is not set by more than two centuries. A device that says so is not turned away: what waits behind this in
-/// its spool would never come.
-const LONGEST_STEP_SECS: f64 = 200.0 * 365.25 * 86_400.0;
-
-impl ClockStep {
-    /// Both steps in one, where nothing came between them; `None` when the first has put an end to the waiting.
-    pub(super) fn and(self, next: ClockStep) -> Option<ClockStep> {
-        let nanos = self.nanos.saturating_add(next.nanos);
-        (!self.synchronized).then_some(ClockStep { nanos, ..next })
-    }
-
-    pub(super) fn new(step_secs: f64, synchronized: bool) -> ClockStep {
-        let step_secs = step_secs.clamp(-LONGEST_STEP_SECS, LONGEST_STEP_SECS);
-        // Told in milliseconds.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "it is bounded, and what is no number becomes 0"
-        )]
-        let millis = (step_secs * 1_000.0).round() as i64;
-        ClockStep { nanos: millis.saturating_mul(1_000_000), synchronized }
-    }
+    /// As it was told.
+    pub(super) told: Timestamp,
+    /// Where the message that told it stands.
+    pub(super) place: Place,
+    /// Whether the device marked it.
+    pub(super) is_marked: bool,
+    is_right: bool,
 }
 
 /// Whether a message's `clock` says that its time may be wrong.
@@ -61,32 +28,37 @@ pub(super) fn is_unset(clock: Option<&str>) -> bool {
 
 impl Moment {
     /// A time that can be believed.
-    pub(super) fn right(time: Timestamp) -> Moment {
-        Moment { time, trust: Trust::Right }
+    pub(super) fn right(time: Timestamp, place: Place) -> Moment {
+        Moment { time, told: time, place, is_marked: false, is_right: true }
     }
 
     /// The time of a message, with its `clock`.
-    pub(super) fn of_message(time: &str, clock: Option<&str>) -> Moment {
+    pub(super) fn of_message(
+        time: &str,
+        clock: Option<&str>,
+        place: Place,
+        clocks: &Clocks,
+    ) -> Moment {
         // Every message's time was read and printed by us when it came in.
-        let time = time.parse().unwrap_or_default();
-        Moment { time, trust: if is_unset(clock) { Trust::Open } else { Trust::Right } }
+        Moment::told(time.parse().unwrap_or_default(), is_unset(clock), place, clocks)
     }
 
-    /// Corrects it, if it waits for that. Gives whether it did.
-    pub(super) fn correct(&mut self, step: ClockStep) -> bool {
-        let is_open = self.trust == Trust::Open;
-        if is_open {
-            self.time = self.time.shifted(step.nanos);
-            self.trust = if step.synchronized { Trust::Right } else { Trust::Open };
-        }
-        is_open
+    pub(super) fn told(time: Timestamp, is_marked: bool, place: Place, clocks: &Clocks) -> Moment {
+        let mut moment = Moment { is_marked, is_right: !is_marked, ..Moment::right(time, place) };
+        moment.put_right(clocks);
+        moment
     }
 
-    /// Its process is gone.
-    pub(super) fn leave(&mut self) {
-        if self.trust == Trust::Open {
-            self.trust = Trust::Lost;
+    /// Corrects it by what is known now. Gives whether that changed it.
+    pub(super) fn put_right(&mut self, clocks: &Clocks) -> bool {
+        if !self.is_marked {
+            return false;
         }
+        let Some(correction) = clocks.correction(self.place) else { return false };
+        let after = (self.told.shifted(correction.nanos), correction.is_right);
+        let is_changed = after != (self.time, self.is_right);
+        (self.time, self.is_right) = after;
+        is_changed
     }
 }
 
@@ -94,7 +66,7 @@ impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Moment", 2)?;
         fields.serialize_field("time", &self.time.to_string())?;
-        if self.trust != Trust::Right {
+        if !self.is_right {
             fields.serialize_field("clock", UNSYNCHRONIZED)?;
         }
         fields.end()

@@ -1,27 +1,50 @@
 //! From a device's text to messages that the hub can keep: every text in them short and printable, every time a time.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::known::is_name;
+use super::known::{LONGEST_NAME, is_name};
 use crate::reading::{Quantity, Timestamp};
-use crate::uplink::wire::{Body, Event, Measured, Message};
+use crate::uplink::wire::{Body, Event, Measured, Message, SpoolHealth, UplinkHealth};
 
-/// Longest answer to a command that is passed on, in characters.
+/// Most ways out of a device that are shown.
+const UPLINKS: usize = 16;
+/// Longest answer to a command, or reason why something is down, that is passed on, in characters.
 const LONGEST_REASON: usize = 256;
 
 /// A message as it came.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Received {
+pub(super) struct Received<'t> {
     /// Its number, where the device numbers its messages.
     pub(super) seq: Option<u64>,
+    /// Whether the device sent later ones before.
+    pub(super) late: bool,
     /// What it says, where its type is known.
     pub(super) body: Option<Body>,
+    /// Its text, where that says all that is in `body`.
+    text: Option<&'t str>,
+}
+
+impl Received<'_> {
+    /// As browsers are sent it.
+    pub(super) fn retell(&self) -> Option<String> {
+        let body = self.body.clone()?;
+        Some(Message { seq: self.seq, late: self.late, body }.to_json())
+    }
+
+    /// As it is stored: read again, it says the same.
+    pub(super) fn to_stored(&self) -> Box<str> {
+        match self.text {
+            Some(text) => text.into(),
+            None => self.retell().unwrap_or_default().into(),
+        }
+    }
 }
 
 /// The messages of one frame: one object, or an array of them. Messages of unknown types are left out, as a later
 /// version may send some; their numbers count all the same.
-pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
+pub(super) fn receive(text: &str) -> Result<Vec<Received<'_>>, String> {
     let not_of_the_wire = |e: serde_json::Error| format!("it sent what is not of the wire: {e}");
     let texts: Vec<&RawValue> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(not_of_the_wire)?
@@ -30,9 +53,10 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
     };
     let mut messages = Vec::with_capacity(texts.len());
     for text in texts {
-        let Outline { seq, kind } = serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
+        let Outline { seq, late, kind, time } =
+            serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
         let body = match &*kind {
-            "fault" | "alarm" | "sensor" | "clock" | "start" | "dropped" | "health" | "result" => {
+            "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" | "start" => {
                 Some(Body::Event(serde_json::from_str(text.get()).map_err(not_of_the_wire)?))
             }
             kind => match Quantity::ALL.iter().find(|quantity| quantity.as_str() == kind) {
@@ -40,7 +64,10 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
                 None => None,
             },
         };
-        messages.push(Received { seq, body: body.map(checked).transpose()? });
+        // A plain client's reading without a time has that of its arrival.
+        let is_whole = time.is_some() || !matches!(body, Some(Body::Measured(_)));
+        let body = body.map(checked).transpose()?;
+        messages.push(Received { seq, late, body, text: is_whole.then_some(text.get()) });
     }
     Ok(messages)
 }
@@ -49,8 +76,11 @@ pub(super) fn receive(text: &str) -> Result<Vec<Received>, String> {
 #[derive(Deserialize)]
 struct Outline {
     seq: Option<u64>,
+    #[serde(default)]
+    late: bool,
     #[serde(rename = "type")]
     kind: Box<str>,
+    time: Option<IgnoredAny>,
 }
 
 /// A plain client sends a value and no more; what it leaves out is filled in, what it sends is taken as it is.
@@ -111,7 +141,14 @@ fn check_event(event: &mut Event) -> Result<(), String> {
             optional_name("clock", clock)?;
             reprint(time)
         }
-        Event::Clock { time, .. } | Event::Start { time, .. } | Event::Health { time, .. } => {
+        Event::Clock { time, .. } => reprint(time),
+        Event::Health { time, uplinks, spool, .. } => {
+            check_health(uplinks, spool)?;
+            reprint(time)
+        }
+        Event::Start { time, version, clock } => {
+            optional_name("clock", clock)?;
+            *version = version.chars().take(LONGEST_NAME).collect();
             reprint(time)
         }
         Event::Alarm { alarm, sensor, condition, state, severity, time, clock, .. } => {
@@ -134,6 +171,31 @@ fn check_event(event: &mut Event) -> Result<(), String> {
             }
             Ok(())
         }
+    }
+}
+
+fn check_health(
+    uplinks: &mut Vec<UplinkHealth>,
+    spool: &mut Option<SpoolHealth>,
+) -> Result<(), String> {
+    uplinks.truncate(UPLINKS);
+    for UplinkHealth { uplink, state, since, reason, .. } in uplinks {
+        name("uplink", uplink)?;
+        one_of("state", state, &["up", "down"])?;
+        if let Some(since) = since {
+            reprint(since)?;
+        }
+        shorten(reason);
+    }
+    if let Some(spool) = spool {
+        shorten(&mut spool.reason);
+    }
+    Ok(())
+}
+
+fn shorten(reason: &mut Option<Box<str>>) {
+    if let Some(reason) = reason {
+        *reason = reason.chars().take(LONGEST_REASON).collect();
     }
 }
 
@@ -161,11 +223,6 @@ fn reprint(time: &mut Box<str>) -> Result<(), String> {
     let parsed: Timestamp = time.parse().map_err(|e| format!("its `time` {e}"))?;
     *time = parsed.to_string().into();
     Ok(())
-}
-
-/// As browsers are sent it.
-pub(super) fn retell(seq: Option<u64>, body: Body) -> String {
-    Message { seq, body }.to_json()
 }
 
 #[cfg(test)]
@@ -249,12 +306,10 @@ mod tests {
         assert!(
             matches!(&doubted[0].body, Some(Body::Measured(Measured { quality, .. })) if &**quality == "uncertain")
         );
-        let [Received { seq: None, body: Some(body) }] =
-            &receive(r#"{"type":"temperature","value":20.5}"#).unwrap()[..]
-        else {
+        let [plain] = &receive(r#"{"type":"temperature","value":20.5}"#).unwrap()[..] else {
             panic!()
         };
-        let told: serde_json::Value = serde_json::from_str(&retell(None, body.clone())).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&plain.retell().unwrap()).unwrap();
         assert_eq!(
             (&told["sensor"], &told["value"], &told["quality"]),
             (&"temperature".into(), &20.5.into(), &"good".into())

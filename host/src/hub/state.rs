@@ -1,25 +1,41 @@
 //! What the hub knows of its devices: who they are, what they sent lately, which alarms are active. In memory, bounded.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod keeping;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use uuid::Uuid;
 
 use super::alarms::Alarm;
+use super::clocks::Clocks;
 use super::known::{DEVICES, Device, Refused, SENSORS, Tell, check_name};
-use super::receive::{Received, retell};
+use super::receive::Received;
+use super::store::{Found, Row};
+use super::streams::Acked;
 use crate::reading::Timestamp;
 use crate::uplink::wire::{Connect, to_json};
 
 /// Most updates that a slow browser may be behind before it is sent everything anew.
 const UPDATES: usize = 1_024;
 
+/// Most bytes of frames that wait for the store. Beyond that devices wait.
+const WAITING_BYTES: usize = 8 << 20;
+
 /// The hub's memory. Changes are short and never wait.
 #[derive(Debug)]
 pub(super) struct Hub {
     known: Mutex<Known>,
+    /// Something waits for the store, or the hub is closed.
+    filled: Condvar,
+    /// Room for frames that wait for the store.
+    room: Arc<Semaphore>,
+    /// The last batch that is stored.
+    stored: watch::Sender<u64>,
+    /// Whether what the hub knew before is here.
+    ready: watch::Sender<bool>,
     updates: broadcast::Sender<Update>,
 }
 
@@ -28,21 +44,61 @@ struct Known {
     devices: BTreeMap<String, Device>,
     /// How many entries all sensors of all devices have together.
     entries: usize,
+    /// How many messages ever came.
+    arrived: u64,
+    /// What waits for the store; `None` without one.
+    waiting: Option<Waiting>,
+    /// Why nothing can be stored now.
+    trouble: Option<Trouble>,
+}
+
+/// What waits for the store.
+#[derive(Debug, Default)]
+struct Waiting {
+    rows: Vec<Row>,
+    /// Devices whose numbers have changed.
+    touched: BTreeSet<String>,
+    room: Option<OwnedSemaphorePermit>,
+    /// Which batch it will be.
+    turn: u64,
+    is_closed: bool,
+}
+
+/// Why nothing can be stored, and since when.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Trouble {
+    pub(super) since: String,
+    pub(super) reason: String,
+}
+
+/// Where a hub keeps what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeps {
+    InMemory,
+    OnDisk,
 }
 
 /// A change, as browsers are sent it.
 #[derive(Clone, Debug)]
 pub(super) enum Update {
-    /// `messages` or `device`, with its JSON.
+    /// `messages`, `device` or `hub`, with its JSON.
     Told(&'static str, Arc<str>),
     /// All that was told of a device has changed: [`Hub::renewed`] gives it, when a browser can take it.
     Renewed(Arc<str>),
 }
 
 impl Hub {
-    /// A hub that knows nobody.
-    pub(super) fn new() -> Hub {
-        Hub { known: Mutex::default(), updates: broadcast::Sender::new(UPDATES) }
+    /// A hub that knows nobody. With a store it knows nothing before [`Hub::restore`].
+    pub(super) fn new(keeps: Keeps) -> Hub {
+        let waiting = (keeps == Keeps::OnDisk).then(|| Waiting { turn: 1, ..Waiting::default() });
+        Hub {
+            known: Mutex::new(Known { waiting, ..Known::default() }),
+            filled: Condvar::new(),
+            room: Arc::new(Semaphore::new(WAITING_BYTES)),
+            stored: watch::Sender::new(0),
+            ready: watch::Sender::new(keeps == Keeps::InMemory),
+            updates: broadcast::Sender::new(UPDATES),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -55,7 +111,8 @@ impl Hub {
         // Changes are told while the lock is held.
         let known = self.known();
         let devices = known.devices.values().collect();
-        let snapshot = to_json(&Snapshot { time: Timestamp::now().to_string(), devices });
+        let time = Timestamp::now().to_string();
+        let snapshot = to_json(&Snapshot { time, trouble: known.trouble.as_ref(), devices });
         (snapshot, self.updates.subscribe())
     }
 
@@ -71,8 +128,18 @@ impl Hub {
         if updates.is_empty() { known.devices.get(name).cloned() } else { None }
     }
 
-    /// A device has connected. Gives the highest number of its stream that is taken already.
-    pub(super) fn connect(&self, connect: Connect) -> Result<u64, Refused> {
+    /// Waits until the hub knows what it knew before.
+    pub(super) async fn ready(&self) {
+        // The sender lives as long as the hub.
+        let mut ready = self.ready.subscribe();
+        let _ready = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// A device has connected. Gives what is stored of its stream, now and from then on.
+    pub(super) fn connect(
+        &self,
+        connect: Connect,
+    ) -> Result<Option<watch::Receiver<Acked>>, Refused> {
         check_name("a device's name", &connect.device)?;
         if connect.sensors.len() > SENSORS {
             return Err(Refused::TooManySensors);
@@ -81,61 +148,105 @@ impl Hub {
             check_name("a sensor's name", &sensor.sensor)?;
         }
         let mut known = self.known();
-        let devices = &mut known.devices;
+        if !*self.ready.borrow() {
+            return Err(Refused::NotReady);
+        }
+        let Known { devices, waiting, .. } = &mut *known;
         if devices.len() >= DEVICES && !devices.contains_key(&connect.device) {
             return Err(Refused::TooManyDevices);
         }
-        let device = devices
-            .entry(connect.device.clone())
-            .or_insert_with(|| Device::new(connect.device.clone()));
+        // Devices are never forgotten, so this is a number that no other has.
+        let number = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        let name = connect.device.clone();
+        let device =
+            devices.entry(name.clone()).or_insert_with(|| Device::new(name.clone(), number));
         let stream = connect.stream;
         device.connect(connect)?;
         self.tell_device(device);
-        Ok(device.streams.taken(stream))
+        let acks = device.streams.acks(stream);
+        self.keep(waiting, device);
+        Ok(acks)
     }
 
     /// A connection of a device has ended.
     pub(super) fn disconnect(&self, name: &str, stream: Option<Uuid>) {
         let mut known = self.known();
-        let devices = &mut known.devices;
+        let Known { devices, waiting, .. } = &mut *known;
         let Some(device) = devices.get_mut(name) else { return };
         device.streams.leave(stream);
         device.connections = device.connections.saturating_sub(1);
         if device.connections == 0 {
             device.connected = false;
             device.changed = Timestamp::now().to_string();
+            device.is_changed = true;
             self.tell_device(device);
+            self.keep(waiting, device);
         }
     }
 
-    /// Takes the messages of one frame. Gives the number up to which all is taken.
+    /// Room for a frame that will wait for the store. While the disk takes nothing there may be none.
+    pub(super) async fn room(&self, frame: &str) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(frame.len().min(WAITING_BYTES)).unwrap_or(u32::MAX);
+        // It is never closed.
+        self.room.clone().acquire_many_owned(bytes).await.ok()
+    }
+
+    /// Takes the messages of one frame. They are acked when they are stored.
     pub(super) fn take(
         &self,
         name: &str,
         stream: Option<Uuid>,
-        messages: Vec<Received>,
-    ) -> Result<u64, Refused> {
+        messages: &[Received],
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Refused> {
         let mut known = self.known();
-        let Known { devices, entries } = &mut *known;
+        let Known { devices, entries, arrived, waiting, .. } = &mut *known;
         let device = devices.get_mut(name).ok_or(Refused::NotConnected)?;
         let somebody_looks = self.updates.receiver_count() > 0;
-        let mut new = Vec::new();
+        let mut news = Vec::new();
         let mut tell = Tell::Message;
-        for Received { seq, body } in messages {
-            if device.streams.has_seen(stream, seq) {
-                device.counts.repeated += 1;
-                continue;
+        let mut refused = Ok(());
+        for message in messages {
+            let place = match device.number(stream, message.seq, *arrived + 1) {
+                Ok(Some(place)) => place,
+                Ok(None) => continue,
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
+            };
+            *arrived += 1;
+            let taken = device.take(message, stream, place, entries);
+            if let Some(waiting) = waiting {
+                // Its number is taken, so it is stored, whatever pages can show of it.
+                let taken = (place, taken.as_ref().ok());
+                waiting.rows.push(Row::new(device.number, *arrived, stream, message, taken));
             }
-            let Some(body) = body else { continue };
-            tell = tell.max(device.take(&body, stream, entries)?);
-            if somebody_looks {
-                new.push(retell(seq, body));
+            match taken {
+                Ok(taken) => {
+                    tell = tell.max(taken.tell);
+                    if somebody_looks && taken.is_news {
+                        news.extend(message.retell());
+                    }
+                }
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
             }
         }
-        tell = tell.max(device.settle_clock());
+        tell = tell.max(device.settle(stream));
         device.behind.last_received = Some(Timestamp::now().to_string());
-        if !new.is_empty() {
-            let json = format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), new.join(","));
+        self.keep(waiting, device);
+        if let (Some(waiting), Some(room)) = (waiting, room) {
+            match &mut waiting.room {
+                Some(all) => all.merge(room),
+                none => *none = Some(room),
+            }
+        }
+        if !news.is_empty() {
+            let json =
+                format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), news.join(","));
             self.tell(Update::Told("messages", json.into()));
         }
         match tell {
@@ -143,7 +254,24 @@ impl Hub {
             Tell::Device => self.tell_device(device),
             Tell::Everything => self.tell(Update::Renewed(name.into())),
         }
-        Ok(device.streams.taken(stream))
+        refused
+    }
+
+    /// What a device is now goes to the store; without one all is as good as stored.
+    fn keep(&self, waiting: &mut Option<Waiting>, device: &mut Device) {
+        match waiting {
+            Some(waiting) => {
+                if !waiting.touched.contains(&device.device) {
+                    waiting.touched.insert(device.device.clone());
+                }
+                self.filled.notify_one();
+            }
+            None => {
+                for (sender, acked) in device.streams.due() {
+                    sender.send_replace(acked);
+                }
+            }
+        }
     }
 
     fn tell_device(&self, device: &Device) {
@@ -180,19 +308,38 @@ impl Hub {
         to_json(&alarms.collect::<Vec<_>>())
     }
 
-    /// The recent entries of a sensor from one time to another, as JSON; `None` when there is no such sensor.
-    pub(super) fn readings_json(
+    /// The recent entries of a sensor from one time to another; `None` when there is no such sensor.
+    pub(super) fn recent(
         &self,
         device: &str,
         sensor: &str,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Option<String> {
+        (from, to): (Timestamp, Timestamp),
+        limit: usize,
+    ) -> Option<Found> {
         let known = self.known();
-        let devices = &known.devices;
-        let sensor = devices.get(device)?.sensors.iter().find(|known| known.sensor == sensor)?;
-        let entries = sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.when.time));
-        Some(to_json(&entries.collect::<Vec<_>>()))
+        let device = known.devices.get(device)?;
+        let sensor = device.sensors.iter().find(|known| known.sensor == sensor)?;
+        let mut entries =
+            sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.when.time));
+        let mut found = Found::default();
+        for entry in entries.by_ref().take(limit) {
+            found.entries.push(device.show(entry));
+        }
+        found.next = entries.next().map(|entry| entry.when.time);
+        Some(found)
+    }
+
+    /// What the store knows a device and its sensor by, and how the device's clock was set.
+    pub(super) fn find(&self, device: &str, sensor: &str) -> Option<(u32, u32, Clocks)> {
+        let known = self.known();
+        let device = known.devices.get(device)?;
+        let position = device.sensors.iter().position(|known| known.sensor == sensor)?;
+        Some((device.number, u32::try_from(position).ok()?, device.clocks.clone()))
+    }
+
+    /// What the store knows a device by.
+    pub(super) fn find_device(&self, device: &str) -> Option<u32> {
+        Some(self.known().devices.get(device)?.number)
     }
 
     /// Counters in the Prometheus text form.
@@ -201,7 +348,7 @@ impl Hub {
         let devices = &known.devices;
         let mut text = String::new();
         type Value = fn(&Device) -> u64;
-        let metrics: [(&str, &str, &str, Value); 7] = [
+        let metrics: [(&str, &str, &str, Value); 10] = [
             ("weir_device_connected", "gauge", "Whether the device is connected.", |d| {
                 d.connected.into()
             }),
@@ -211,6 +358,13 @@ impl Hub {
             ("weir_device_readings_total", "counter", "Readings received.", |d| d.counts.readings),
             ("weir_device_faults_total", "counter", "Faults received.", |d| d.counts.faults),
             ("weir_device_lost_total", "counter", "Messages that will never come.", |d| d.lost),
+            ("weir_device_gaps", "gauge", "Numbers left out and not declared.", |d| d.gaps),
+            ("weir_device_awaited", "gauge", "Numbers that later ones overtook.", |d| {
+                d.streams.awaited()
+            }),
+            ("weir_device_unclean_stops_total", "counter", "Times that it ended unclean.", |d| {
+                d.counts.unclean_stops
+            }),
             ("weir_device_repeated_total", "counter", "Messages that came again.", |d| {
                 d.counts.repeated
             }),
@@ -233,5 +387,7 @@ impl Hub {
 #[derive(Serialize)]
 struct Snapshot<'h> {
     time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<&'h Trouble>,
     devices: Vec<&'h Device>,
 }

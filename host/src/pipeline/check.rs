@@ -5,6 +5,7 @@ mod mqtt;
 mod sensors;
 mod socketio;
 mod stages;
+mod tls;
 mod uplinks;
 
 use std::collections::HashMap;
@@ -107,11 +108,7 @@ impl<'a> Checker<'_, 'a, '_> {
         let whole = uplinks::Whole { device: device.as_deref(), sensors: &names };
         let (uplinks, is_uplinked) = self.uplinks(&mut top, &whole);
         let spool = self.spool(&mut top);
-        let dashboard = self.table(&mut top, "dashboard").map(|mut keys| {
-            let listen = keys.address(self.source, "listen");
-            keys.finish(self.source);
-            listen
-        });
+        let dashboard = self.table(&mut top, "dashboard").map(|keys| self.dashboard(keys));
         let is_linked = is_uplinked || dashboard.is_some();
         let has_alarm_output = output_tables.iter().any(|(table, _)| table.contains_key("alarm"));
         if !is_linked && !has_alarm_output {
@@ -137,7 +134,7 @@ impl<'a> Checker<'_, 'a, '_> {
             outputs: outputs.into_iter().collect::<Option<_>>()?,
             uplinks: uplinks.into_iter().collect::<Option<_>>()?,
             spool,
-            dashboard: dashboard.map_or(Some(None), |listen| listen.map(Some))?,
+            dashboard: dashboard.map_or(Some(None), |dashboard| dashboard.map(Some))?,
         })
     }
 

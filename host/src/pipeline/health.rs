@@ -60,9 +60,9 @@ impl Health {
             plugin_traps: self.passed.traps.load(Ordering::Relaxed),
             uplinks: self.links.iter().map(UplinkLink::health).collect(),
             spool: Some(SpoolHealth {
-                on_disk: spool.in_memory.is_none(),
+                on_disk: spool.memory_only.is_none(),
                 bytes: spool.bytes_on_disk,
-                reason: spool.in_memory.map(Into::into),
+                reason: spool.memory_only.as_deref().map(Into::into),
             }),
         }
     }
@@ -76,7 +76,7 @@ impl UplinkLink {
             uplink: (&*self.name).into(),
             state: link.state.as_str().into(),
             queued: self.place.state().queued,
-            since: since.to_string().into(),
+            since: Some(since.to_string().into()),
             reason: link.reason.clone().filter(|_| link.state == LinkState::Down),
         }
     }

@@ -7,7 +7,6 @@ mod signals;
 mod ways_out;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +21,12 @@ pub use signals::Signals;
 
 use self::prepared::Prepared;
 use self::ways_out::{open_spool, spawn_uplinks};
-use super::Pipeline;
-use super::health::{Health, UplinkLink};
+use super::health::Health;
 use super::record::{Header, Recorder};
 use super::reload::{Reload, ReloadAt, refuse};
 use super::sink::{Intake, Passed, Sink, ended_lines, spawn_chain};
 use super::ticks::tick;
+use super::{DASHBOARD, Pipeline};
 use crate::data_dir::DataDir;
 use crate::hub;
 use crate::output::show_status;
@@ -67,11 +66,11 @@ pub struct LiveOptions {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
+/// Runs a pipeline until a signal or its duration ends it. `ready` is told where the dashboard's page is.
 pub async fn run(
     pipeline: Pipeline,
     options: &LiveOptions,
-    ready: impl FnOnce(Option<SocketAddr>),
+    ready: impl FnOnce(Option<&str>),
 ) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
     let system = |e| vec![LiveError::System(e)];
@@ -80,9 +79,9 @@ pub async fn run(
     let hangups = options.reload.as_ref().map(|_| signal(SignalKind::hangup())).transpose();
     let hangups = hangups.map_err(system)?;
     let prepared = Prepared::new(pipeline, options).await?;
-    let address = prepared.dashboard.as_ref().and_then(|listener| listener.local_addr().ok());
+    let page = prepared.dashboard.as_ref().map(|own| own.page.clone());
     let mut running = Running::start(prepared, hangups, begun).map_err(system)?;
-    ready(address);
+    ready(page.as_deref());
     let why = tokio::select! {
         why = signals.wait(options.duration) => Ok(why),
         ended = running.ended() => Err(ended),
@@ -113,7 +112,9 @@ struct Running {
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
     spool: Arc<Spool>,
-    /// Each uplink, and how many messages waited for it at the start.
+    /// The number of the last message of earlier processes.
+    begun_after: u64,
+    /// Each uplink, and how many messages of earlier processes waited for it.
     places: Vec<(Place, u64)>,
 }
 
@@ -121,6 +122,10 @@ impl Running {
     fn start(prepared: Prepared, hangups: Option<Signal>, begun: Instant) -> io::Result<Running> {
         let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
         let spool = open_spool(&pipeline, dashboard.as_ref(), &kept);
+        let begun_after = spool.last();
+        let names = pipeline.uplinks.iter().map(|uplink| &*uplink.name).chain([DASHBOARD]);
+        let places = names.filter_map(|name| spool.place(name));
+        let places = places.map(|place| (place.clone(), place.state().queued)).collect();
         let wall_clock = clock.look(WallClock::default());
         let recording = match prepared.record {
             Some(file) => {
@@ -146,16 +151,15 @@ impl Running {
             &mut uplink_tasks,
             &pipeline,
             &series,
-            prepared.tokens,
+            prepared.credentials,
             dashboard.as_ref(),
             &intake,
             &uplinks_stopped,
         );
-        let waiting = |link: &UplinkLink| (link.place.clone(), link.place.state().queued);
-        let places = links.iter().map(waiting).collect();
         let mut hub_task = JoinSet::new();
-        if let Some(listener) = dashboard {
-            hub_task.spawn(hub::serve(listener, hub_stopped));
+        if let Some(own) = dashboard {
+            // In memory: it must not wear out this device's card for what the page shows.
+            hub_task.spawn(hub::serve(own.hub, None, hub_stopped));
         }
         let mut status_tasks = JoinSet::new();
         for pin in prepared.status_pins {
@@ -221,6 +225,7 @@ impl Running {
             counts,
             passed,
             spool,
+            begun_after,
             places,
         })
     }
@@ -273,14 +278,44 @@ impl Running {
         if tokio::time::timeout(SPOOL_DEADLINE, self.spool.close()).await.is_err() {
             tracing::error!("The spool lacks its last messages: the disk took too long.");
         }
-        if let Some(Recording { recorder, end }) = self.recording {
+        if let Some(Recording { recorder, end }) = self.recording.take() {
             recorder.close();
             if tokio::time::timeout(RECORDING_DEADLINE, end).await.is_err() {
                 tracing::error!("The recording lacks its end: the disk took too long.");
             }
         }
         self.stop_hub.stop();
-        report(&self.counts, &self.passed, &self.spool, &self.places);
+        self.report();
+    }
+
+    /// The last line: where every reading went. With two uplinks each message counts for both.
+    fn report(&self) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let state = self.spool.state();
+        let numbered = state.last.saturating_sub(self.begun_after);
+        let (mut delivered, mut not_delivered) = (0, 0);
+        for (place, waited) in &self.places {
+            let undelivered = place.state().queued + state.dropped;
+            not_delivered += undelivered;
+            delivered += (waited + numbered).saturating_sub(undelivered);
+        }
+        let taken = count(&self.counts.taken);
+        let missed_cycles = count(&self.counts.missed_cycles);
+        // A stage that is still at work on the last ones has not handed them on.
+        let not_passed = taken.saturating_sub(count(&self.passed.measurements));
+        let kept_back = count(&self.passed.kept_back);
+        let messages = count(&self.passed.messages);
+        let kept = if state.memory_only.is_none() { " and kept" } else { "" };
+        tracing::info!(
+            taken,
+            not_passed,
+            kept_back,
+            messages,
+            delivered,
+            not_delivered,
+            missed_cycles,
+            "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered{kept}."
+        );
     }
 }
 
@@ -298,33 +333,4 @@ async fn all(tasks: &mut JoinSet<()>) {
             tracing::error!("A task ended badly: {error}.");
         }
     }
-}
-
-/// The last line: where every reading went. With two uplinks each message counts for both.
-fn report(counts: &Sampled, passed: &Passed, spool: &Spool, places: &[(Place, u64)]) {
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let state = spool.state();
-    let (mut delivered, mut not_delivered) = (0, 0);
-    for (place, waited) in places {
-        let undelivered = place.state().queued + state.dropped;
-        not_delivered += undelivered;
-        delivered += (waited + state.appended).saturating_sub(undelivered);
-    }
-    let taken = count(&counts.taken);
-    let missed_cycles = count(&counts.missed_cycles);
-    // A stage that is still at work on the last ones has not handed them on.
-    let not_passed = taken.saturating_sub(count(&passed.measurements));
-    let kept_back = count(&passed.kept_back);
-    let messages = count(&passed.messages);
-    let kept = if state.in_memory.is_none() { ", which are kept" } else { "" };
-    tracing::info!(
-        taken,
-        not_passed,
-        kept_back,
-        messages,
-        delivered,
-        not_delivered,
-        missed_cycles,
-        "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered{kept}."
-    );
 }

@@ -37,9 +37,10 @@ use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
 use crate::spool::SpoolSettings;
+use crate::uplink::certificate::CertificateFiles;
 use crate::uplink::mqtt::MqttSettings;
 use crate::uplink::socketio::SocketIoSettings;
-use crate::uplink::{Endpoint, Order};
+use crate::uplink::{Endpoint, Order, TlsSettings};
 
 /// A pipeline file that cannot be wrong any more.
 #[derive(Debug)]
@@ -60,8 +61,8 @@ pub struct Pipeline {
     pub uplinks: Vec<Uplink>,
     /// Where messages wait for them.
     pub spool: SpoolSettings,
-    /// Where a hub inside this process listens.
-    pub dashboard: Option<SocketAddr>,
+    /// A hub inside this process.
+    pub dashboard: Option<Dashboard>,
 }
 
 /// One sensor.
@@ -248,12 +249,23 @@ pub struct Uplink {
     pub name: String,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Where to: tried in turn.
+    /// Where to, the preferred one first.
     pub endpoints: Vec<Endpoint>,
     /// The file whose first line is the token or the password.
     pub token_file: Option<PathBuf>,
+    /// Whom an encrypted connection trusts, and what it shows.
+    pub tls: TlsSettings,
     /// In which order messages go after an outage.
     pub order: Order,
+}
+
+/// The hub inside this process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dashboard {
+    /// Where its page is.
+    pub listen: SocketAddr,
+    /// With it the page is served over TLS.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// What an uplink speaks.

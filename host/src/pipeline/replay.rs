@@ -156,7 +156,7 @@ struct Lines<'o, W> {
 impl<W: Write> Lines<'_, W> {
     fn write(&mut self, body: Body) -> Result<(), ReplayError> {
         self.seq += 1;
-        let json = Message { seq: Some(self.seq), body }.to_json();
+        let json = Message { seq: Some(self.seq), late: false, body }.to_json();
         writeln!(self.out, "{json}").map_err(ReplayError::Write)
     }
 

@@ -1,78 +1,38 @@
-//! Where messages wait until they are delivered. Each gets its number here.
+//! Where messages get their numbers and wait until they are delivered: in memory for as long as a commit may wait, then on
+//! the disk, until all uplinks have passed them.
 
-use std::collections::VecDeque;
+mod chunk;
+mod full;
+mod keeper;
+mod queue;
+mod ranges;
+mod settings;
+mod store;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::uplink::wire::{Body, Event, Message};
+use keeper::{Keeper, Shared};
+pub use settings::{
+    COMMIT_INTERVAL, COMMIT_INTERVALS, KEEP_ONE_IN, KEEP_ONE_IN_RANGE, LONGEST, LONGEST_RANGE,
+    MEMORY_BYTES, MEMORY_BYTES_RANGE, MOST_BYTES, MOST_BYTES_RANGE, SpoolSettings, WhenFull,
+};
+use store::{DiskFolder, Folder};
 
-/// Interim.
-pub const CAPACITY_BYTES: usize = 2 << 20;
+use crate::uplink::wire::{Body, Event};
 
-/// Interim.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SpoolSettings {
-    /// Interim.
-    pub commit_interval: Duration,
-    /// Interim.
-    pub most_bytes: u64,
-    /// Interim.
-    pub longest: Duration,
-    /// Interim.
-    pub when_full: WhenFull,
-    /// Interim.
-    pub memory_bytes: usize,
-}
+/// Stack of the writer's thread: redb goes down its trees by calls. Only what is used becomes memory.
+const WRITER_STACK: usize = 1 << 20;
 
-/// What gives way when a spool is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Interim.
-    DropOldest,
-    /// Interim.
-    ThinOut {
-        /// Interim.
-        keep_one_in: u32,
-    },
-}
-
-impl Default for SpoolSettings {
-    fn default() -> Self {
-        SpoolSettings {
-            commit_interval: Duration::from_secs(10),
-            most_bytes: 256 << 20,
-            longest: Duration::from_secs(30 * 86_400),
-            when_full: WhenFull::DropOldest,
-            memory_bytes: CAPACITY_BYTES,
-        }
-    }
-}
-
-/// Interim.
+/// One stream of numbered messages, and a place in it for each uplink.
+///
+/// Nothing here waits for the disk but [`Spool::open`] and a [`Place::read`] of what is on it.
+#[derive(Debug)]
 pub struct Spool {
-    stream: Uuid,
-    queue: Mutex<Queue>,
-    appended: watch::Sender<u64>,
-}
-
-struct Queue {
-    messages: VecDeque<Stored>,
-    bytes: usize,
-    capacity: usize,
-    last: u64,
-    dropped: u64,
-    places: Vec<(String, u64)>,
-}
-
-/// One uplink's place.
-#[derive(Clone)]
-pub struct Place {
-    spool: Arc<Spool>,
-    position: usize,
+    keeper: Shared,
 }
 
 /// A message as it goes over the wire.
@@ -98,181 +58,154 @@ pub struct Added {
 pub struct SpoolState {
     /// The number given last.
     pub last: u64,
-    /// How many wait, for the uplink that is furthest behind.
+    /// How many messages wait for the uplink that is furthest behind.
     pub queued: u64,
-    /// How many were dropped undelivered.
+    /// How many were given up since the process began.
     pub dropped: u64,
-    /// How many were appended by this process.
-    pub appended: u64,
-    /// Why it is in memory only.
-    pub in_memory: Option<String>,
-    /// Interim.
+    /// Why nothing is written to the disk, when nothing is.
+    pub memory_only: Option<Arc<str>>,
+    /// Bytes of messages on the disk.
     pub bytes_on_disk: u64,
+    /// Bytes of messages in memory.
+    pub bytes_in_memory: u64,
+    /// How often the stream went on after a stop that was none: a power cut, a crash.
+    pub unclean_starts: u64,
+    /// Numbers that the last of these left, declared as [`Event::Dropped`]. Few of them were ever given.
+    pub unused: u64,
+    /// How many damaged files were set aside since the process began.
+    pub set_aside: u64,
 }
 
-/// How an uplink's place stands.
+/// How one place stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaceState {
-    /// Interim.
+    /// All up to this number is delivered.
     pub acked: u64,
-    /// Interim.
+    /// The number given last.
+    pub last: u64,
+    /// How many messages are kept after `acked`.
     pub queued: u64,
 }
 
 impl Spool {
-    /// Interim.
-    pub fn open(settings: SpoolSettings, _folder: Option<&Path>, places: &[&str]) -> Arc<Spool> {
-        Spool::memory(settings.memory_bytes, places)
+    /// Opens the spool in a folder of its own, or one in memory without. It never fails: what is wrong with the disk is
+    /// logged, and the spool goes on in memory.
+    ///
+    /// `places` are the names of all uplinks. A place that is not among them any more is forgotten; a new one begins with
+    /// what comes from now on.
+    pub fn open(settings: SpoolSettings, folder: Option<&Path>, places: &[&str]) -> Arc<Spool> {
+        let folder = folder.map(|path| Box::new(DiskFolder::new(path)) as Box<dyn Folder>);
+        Spool::start(Keeper::open(settings, folder, places))
     }
 
-    /// Interim.
-    pub fn memory(capacity: usize, places: &[&str]) -> Arc<Spool> {
-        let queue = Queue {
-            messages: VecDeque::new(),
-            bytes: 0,
-            capacity,
-            last: 0,
-            dropped: 0,
-            places: places.iter().map(|name| ((*name).to_owned(), 0)).collect(),
-        };
-        Arc::new(Spool {
-            stream: Uuid::new_v4(),
-            queue: Mutex::new(queue),
-            appended: watch::Sender::new(0),
-        })
+    /// A spool without a disk that holds so many bytes of JSON.
+    pub fn memory(capacity_bytes: usize, places: &[&str]) -> Arc<Spool> {
+        let settings = SpoolSettings { memory_bytes: capacity_bytes, ..SpoolSettings::default() };
+        Spool::open(settings, None, places)
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn start(keeper: Keeper) -> Arc<Spool> {
+        let keeper = Arc::new(keeper);
+        let writer = keeper.clone();
+        let thread = std::thread::Builder::new().name("spool".to_owned()).stack_size(WRITER_STACK);
+        if let Err(error) = thread.spawn(move || writer.run()) {
+            tracing::warn!("The spool is kept in memory: no thread for its disk: {error}.");
+            keeper.leave_disk();
+        }
+        Arc::new(Spool { keeper })
     }
 
     /// The stream that the numbers belong to.
     pub fn stream(&self) -> Uuid {
-        self.stream
+        self.keeper.queue().stream
     }
 
-    /// Numbers messages and keeps them. Gives those that it had to add of its own accord, which took numbers too.
+    /// Numbers messages and keeps them. Gives those that the spool added of its own accord, which took numbers too: by this
+    /// call, or since the one before.
     pub fn append(&self, messages: Vec<Body>) -> Vec<Added> {
-        let mut added = Vec::new();
-        if messages.is_empty() {
-            return added;
-        }
-        let mut queue = self.queue();
-        for body in messages {
-            queue.number(body);
-            if queue.bytes > queue.capacity {
-                let (mut from, mut to) = (None, 0);
-                while queue.bytes > queue.capacity / 16 * 15
-                    && let Some(gone) = queue.messages.pop_front()
-                {
-                    queue.bytes -= gone.json.len();
-                    queue.dropped += 1;
-                    from.get_or_insert(gone.seq);
-                    to = gone.seq;
-                }
-                if let Some(from) = from {
-                    let event = Event::Dropped { from, to, reason: "spool-full".into() };
-                    queue.number(event.clone().into());
-                    added.push(Added { seq: queue.last, event });
-                }
-            }
-        }
-        let last = queue.last;
-        drop(queue);
-        self.appended.send_replace(last);
-        added
+        self.keeper.append(messages, self.keeper.now())
     }
 
-    /// One uplink's place, by its name.
+    /// The place of an uplink that [`Spool::open`] was told of.
     pub fn place(self: &Arc<Self>, name: &str) -> Option<Place> {
-        let position = self.queue().places.iter().position(|(known, _)| known == name)?;
-        Some(Place { spool: self.clone(), position })
+        let index = self.keeper.queue().place(name)?;
+        Some(Place { keeper: self.keeper.clone(), index })
     }
 
     /// How it stands.
     pub fn state(&self) -> SpoolState {
-        let queue = self.queue();
-        SpoolState {
-            last: queue.last,
-            appended: queue.last,
-            queued: queue.messages.len() as u64,
-            dropped: queue.dropped,
-            in_memory: Some("interim".to_owned()),
-            bytes_on_disk: 0,
-        }
+        self.keeper.queue().state()
     }
 
     /// The number given last.
     pub fn last(&self) -> u64 {
-        self.queue().last
+        self.keeper.queue().last()
     }
 
-    /// Writes what is not written.
+    /// Writes what is not on the disk yet, and the exact number reached. The receiver is told when that is done; with a
+    /// disk that hangs that may be never.
     pub fn close(&self) -> oneshot::Receiver<()> {
-        let (ended, end) = oneshot::channel();
-        let _told = ended.send(());
-        end
+        let (told, done) = oneshot::channel();
+        self.keeper.close(Some(told));
+        done
     }
 }
 
-impl Queue {
-    fn number(&mut self, body: Body) {
-        self.last += 1;
-        let json = Message { seq: Some(self.last), body }.to_json().into();
-        let stored = Stored { seq: self.last, json };
-        self.bytes += stored.json.len();
-        self.messages.push_back(stored);
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.keeper.close(None);
     }
+}
+
+/// One uplink's place in a spool.
+#[derive(Clone, Debug)]
+pub struct Place {
+    keeper: Shared,
+    index: usize,
 }
 
 impl Place {
     /// The stream that the numbers belong to.
     pub fn stream(&self) -> Uuid {
-        self.spool.stream
+        self.keeper.queue().stream
     }
 
-    /// The first messages after a number, at most so many.
-    #[expect(clippy::unused_async, reason = "interim")]
+    /// The first messages after a number, at most so many and 256 KiB, or one that is larger. Empty when there are none, or
+    /// none that may be sent yet; [`Place::appended`] then changes when there are.
     pub async fn read(&self, after: u64, most: usize) -> Vec<Stored> {
-        let queue = self.spool.queue();
-        let first = queue.messages.partition_point(|stored| stored.seq <= after);
-        queue.messages.iter().skip(first).take(most).cloned().collect()
+        if let Some(messages) = self.keeper.read_memory(after, most) {
+            return messages;
+        }
+        let keeper = self.keeper.clone();
+        let read = tokio::task::spawn_blocking(move || keeper.read(after, most, keeper.now()));
+        // It fails when the process ends.
+        read.await.unwrap_or_default()
     }
 
     /// All messages up to this number are delivered over this uplink.
     pub fn ack(&self, upto: u64) {
-        let mut queue = self.spool.queue();
-        if let Some((_, acked)) = queue.places.get_mut(self.position) {
-            *acked = upto.max(*acked);
-        }
-        let all = queue.places.iter().map(|(_, acked)| *acked).min().unwrap_or_default();
-        while queue.messages.front().is_some_and(|stored| stored.seq <= all) {
-            if let Some(gone) = queue.messages.pop_front() {
-                queue.bytes -= gone.json.len();
-            }
-        }
+        self.keeper.ack(self.index, upto, self.keeper.now());
     }
 
-    /// Up to which number all is delivered over this uplink.
+    /// All up to this number is delivered.
     pub fn acked(&self) -> u64 {
-        self.state().acked
+        self.keeper.queue().acked(self.index)
     }
 
     /// The number given last.
     pub fn last(&self) -> u64 {
-        self.spool.last()
+        self.keeper.queue().last()
     }
 
     /// How it stands.
     pub fn state(&self) -> PlaceState {
-        let queue = self.spool.queue();
-        let acked = queue.places.get(self.position).map_or(0, |(_, acked)| *acked);
-        let first = queue.messages.partition_point(|stored| stored.seq <= acked);
-        PlaceState { acked, queued: (queue.messages.len() - first) as u64 }
+        let queue = self.keeper.queue();
+        let acked = queue.acked(self.index);
+        PlaceState { acked, last: queue.last(), queued: queue.queued(acked) }
     }
 
-    /// Changes whenever something was appended.
+    /// Changes whenever something was appended, or what was appended before may be sent.
     pub fn appended(&self) -> watch::Receiver<u64> {
-        self.spool.appended.subscribe()
+        self.keeper.appended()
     }
 }

@@ -1,4 +1,4 @@
-//! Connects, delivers, and connects again after a pause that grows: the same for every way out that is a connection.
+//! Connects, delivers, and connects again after a pause that grows: the same for every way out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::Endpoint;
 use super::backoff::{Backoff, STABLE};
 use super::link::Link;
 use super::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
+use super::tls::Explained;
 use crate::file::excerpt;
 use crate::spool::Place;
 use crate::stop::Stop;
@@ -22,14 +23,14 @@ pub(super) trait Way: Send {
     /// What a connection is made of.
     type Connection: Send;
 
-    /// What it speaks, for the log.
-    const PROTOCOL: &'static str;
+    /// What is spoken over it, for the log.
+    fn protocol(connection: &Self::Connection) -> &'static str;
 
-    /// Connects, within a deadline of its own.
+    /// Connects to one of its addresses, within [`CONNECT_DEADLINE`].
     fn connect(
         &mut self,
         endpoint: &Endpoint,
-    ) -> impl Future<Output = Result<Self::Connection, String>> + Send;
+    ) -> impl Future<Output = Result<Self::Connection, Explained>> + Send;
 
     /// Delivers until the connection ends.
     fn deliver(
@@ -43,7 +44,7 @@ pub(super) trait Way: Send {
 pub(super) struct Known {
     /// Its name, in logs.
     pub(super) name: Arc<str>,
-    /// Where to: each attempt takes the next.
+    /// Where to: the first is preferred, each further one is tried after the one before it failed.
     pub(super) endpoints: Vec<Endpoint>,
     /// What waits.
     pub(super) place: Place,
@@ -58,46 +59,58 @@ pub(super) async fn run<W: Way>(
 ) {
     let mut backoff = Backoff::default();
     let name = &known.name;
-    for endpoint in known.endpoints.iter().cycle() {
+    let mut turns = known.endpoints.iter().cycle();
+    let Some(mut hub) = turns.next() else { return };
+    loop {
         let connected = tokio::select! {
             () = stop.wait() => return,
-            connected = way.connect(endpoint) => connected,
+            connected = way.connect(hub) => connected,
         };
-        let hub = endpoint;
         match connected {
             Ok(connection) => {
                 let since = Instant::now();
                 Link::up(&link);
-                tracing::info!(uplink = %name, %hub, protocol = W::PROTOCOL, "Uplink connected.");
+                let protocol = W::protocol(&connection);
+                tracing::info!(uplink = %name, %hub, protocol, "Uplink connected.");
                 let mut patience = stop.clone();
                 let ended = tokio::select! {
                     ended = way.deliver(connection, &mut stop) => ended,
-                    // A peer that takes nothing may hold a write up for longer than the process may wait.
+                    // A hub that takes nothing may hold a write up for longer than the process may wait.
                     () = out_of_patience(&mut patience) => Ended::Stopped,
                 };
-                if since.elapsed() >= STABLE {
-                    backoff.reset();
-                }
                 let Ended::Lost(why) = ended else { return };
                 let why = excerpt(&why);
                 Link::down(&link, &why);
                 let queued = known.place.state().queued;
+                if since.elapsed() >= STABLE {
+                    backoff.reset();
+                    turns = known.endpoints.iter().cycle();
+                }
                 let retry_in = backoff.next();
                 tracing::warn!(uplink = %name, %hub, queued, ?retry_in, "Uplink lost: {why}.");
                 wait(retry_in, &mut stop).await;
             }
-            Err(why) => {
+            Err(Explained { why, reason }) => {
                 let why = excerpt(&why);
                 Link::down(&link, &why);
                 let attempt = backoff.attempt + 1;
                 let retry_in = backoff.next();
-                tracing::warn!(uplink = %name, %hub, attempt, ?retry_in, "Cannot connect: {why}.");
+                tracing::warn!(uplink = %name, %hub, attempt, ?retry_in, reason, "Cannot connect: {why}.");
                 wait(retry_in, &mut stop).await;
             }
         }
         if stop.is_said() {
             return;
         }
+        hub = turns.next().unwrap_or(hub);
+    }
+}
+
+/// Says that what opens the hub's door can be read on the way there.
+pub(super) fn warn_of_eavesdroppers(endpoints: &[Endpoint], secret: &str, scheme: &str) {
+    let is_open = |endpoint: &&Endpoint| !endpoint.is_encrypted() && endpoint.is_elsewhere();
+    if let Some(hub) = endpoints.iter().find(is_open) {
+        tracing::warn!(%hub, "The {secret} travels unencrypted: whoever is on the way can read it. Use {scheme}://.");
     }
 }
 

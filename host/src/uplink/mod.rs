@@ -2,7 +2,10 @@
 
 mod again;
 mod backoff;
+pub mod certificate;
+mod connect;
 mod delivery;
+mod dial;
 mod endpoint;
 mod link;
 pub mod mqtt;
@@ -10,11 +13,13 @@ mod open;
 mod scribe;
 mod session;
 pub mod socketio;
+mod tls;
 mod websocket;
 pub mod wire;
 
 pub use delivery::Order;
-pub use endpoint::{Endpoint, read_token};
+pub use endpoint::{Endpoint, Token, read_token};
 pub use link::{Link, LinkState};
 pub use scribe::Scribe;
+pub use tls::{Tls, TlsSettings, client_config};
 pub use websocket::{Answer, WebSocketUplink, run};

@@ -23,12 +23,13 @@ use tokio::time::timeout;
 use self::alarms::Alarms;
 pub use self::topics::STATUS;
 use self::topics::Topics;
-use super::Endpoint;
-use super::again::{self, CONNECT_DEADLINE, Known, Way};
+use super::again::{self, CONNECT_DEADLINE, Known, Way, warn_of_eavesdroppers};
 use super::link::Link;
-use super::open::open;
+use super::open::{self, open};
 use super::session::Ended;
+use super::tls::Explained;
 use super::wire::Connect;
+use super::{Endpoint, Tls, Token};
 use crate::reading::Series;
 use crate::spool::Place;
 use crate::stop::Stop;
@@ -60,11 +61,11 @@ pub struct MqttUplink {
     /// Where to: each attempt takes the next.
     pub endpoints: Vec<Endpoint>,
     /// For `mqtts://`.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Tls>,
     /// What the file says.
     pub settings: MqttSettings,
     /// Shown with the user's name.
-    pub password: Option<String>,
+    pub password: Option<Token>,
     /// What the device is: told before anything else.
     pub connect: Connect,
     /// What it measures.
@@ -82,6 +83,9 @@ pub async fn run(uplink: MqttUplink, link: watch::Sender<Link>, stop: Stop) {
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
     };
+    if uplink.password.is_some() {
+        warn_of_eavesdroppers(&uplink.endpoints, "password", "mqtts");
+    }
     let topics = Topics::new(&uplink.settings.topic, &uplink.connect.device);
     let alarms = Alarms::new(uplink.alarms.iter().cloned());
     let way = Mqtt { uplink, topics, alarms, is_refused: false };
@@ -114,9 +118,12 @@ struct Limits {
 impl Way for Mqtt {
     type Connection = Connection;
 
-    const PROTOCOL: &'static str = "MQTT 5";
+    fn protocol(_: &Connection) -> &'static str {
+        "MQTT 5"
+    }
 
-    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, String> {
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, Explained> {
+        let tls = self.uplink.tls.as_ref();
         let builder = AsyncClient::builder(self.options(endpoint)).capacity(session::REQUESTS);
         let (client, mut events) = builder.try_build().map_err(|e| e.to_string())?;
         let answer = async {
@@ -124,7 +131,8 @@ impl Way for Mqtt {
                 match events.poll().await {
                     Ok(Event::Incoming(Incoming::ConnAck(answer))) => return Ok(answer),
                     Ok(_) => {}
-                    Err(error) => return Err(explain(&error)),
+                    Err(ConnectionError::Io(error)) => return Err(open::explain(&error, tls)),
+                    Err(error) => return Err(explain(&error).into()),
                 }
             }
         };
@@ -155,7 +163,7 @@ impl Mqtt {
             .set_last_will(LastWill::new(status, offline, QoS::AtLeastOnce, true, None));
         match (&settings.username, &self.uplink.password) {
             (Some(username), Some(password)) => {
-                options.set_credentials(username, password.clone());
+                options.set_credentials(username, password.reveal().to_owned());
             }
             (Some(username), None) => {
                 options.set_username(username);

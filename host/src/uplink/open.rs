@@ -1,37 +1,34 @@
-//! Opens the byte stream to an endpoint: a TCP connection, with TLS where the address says so.
+//! Opens the bytes' way to an endpoint: a TCP connection, and TLS over it where the address says so.
 
 use std::io;
-use std::sync::Arc;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::Endpoint;
+use super::dial::dial;
+use super::tls::Explained;
+use super::{Endpoint, Tls};
 
-/// Bytes both ways.
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+/// TCP, or TLS over it.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Bytes for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// Looks the name up, anew each time, and connects.
-pub(super) async fn open(
-    endpoint: &Endpoint,
-    tls: Option<&Arc<ClientConfig>>,
-) -> io::Result<Box<dyn Bytes>> {
-    let (host, port) = (endpoint.host(), endpoint.port());
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    match (endpoint.is_encrypted(), tls) {
-        (false, _) => Ok(Box::new(stream)),
-        (true, Some(tls)) => {
-            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-            let stream = TlsConnector::from(tls.clone()).connect(name, stream).await?;
-            Ok(Box::new(stream))
-        }
+pub(super) async fn open(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Box<dyn Stream>> {
+    let stream = dial(endpoint.host(), endpoint.port()).await?;
+    match tls {
+        _ if !endpoint.is_encrypted() => Ok(Box::new(stream)),
+        Some(tls) => Ok(Box::new(tls.secure(endpoint.host(), stream).await?)),
         // Never in the clear what was to be encrypted.
-        (true, None) => Err(io::Error::other("TLS was not set up for this address")),
+        None => Err(io::Error::other("TLS was not set up for this address")),
+    }
+}
+
+/// What an error of such a stream means.
+pub(super) fn explain(error: &io::Error, tls: Option<&Tls>) -> Explained {
+    let broken = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match (broken, tls) {
+        (Some(broken), Some(tls)) => tls.explain(broken),
+        _ => error.to_string().into(),
     }
 }

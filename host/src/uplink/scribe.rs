@@ -126,7 +126,7 @@ mod tests {
     #[track_caller]
     fn check(seq: u64, body: impl Into<Body>, json: &str) {
         let body = body.into();
-        assert_eq!(Message { seq: Some(seq), body: body.clone() }.to_json(), json);
+        assert_eq!(Message { seq: Some(seq), late: false, body: body.clone() }.to_json(), json);
         let read = match body {
             Body::Measured(_) => Body::Measured(serde_json::from_str(json).unwrap()),
             Body::Event(_) => Body::Event(serde_json::from_str(json).unwrap()),

@@ -7,9 +7,11 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 
+use super::again::at;
+use super::connect::Socket;
 use super::delivery::{Delivery, Kind, Order, Turn};
-use super::websocket::{Socket, WebSocketUplink};
-use super::wire::{Event, HubMessage, as_late, to_json};
+use super::websocket::WebSocketUplink;
+use super::wire::{Connect, Event, HubMessage, as_late, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
 
@@ -19,6 +21,8 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(32);
 /// Most messages in one frame.
 const FRAME_MESSAGES: usize = 128;
+/// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
+const FRAME_BYTES: usize = 128 << 10;
 /// A hub that acks nothing of what was sent for so long is given up: something on the way answers pings in its place, or
 /// its disk takes nothing.
 const ACK_DEADLINE: Duration = Duration::from_secs(60);
@@ -107,7 +111,10 @@ struct Session<'u> {
 
 impl Session<'_> {
     async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
-        self.write(vec![Message::text(to_json(&self.uplink.connect))]).await?;
+        // What comes before was acked, and is kept no more.
+        let from = (self.form == Form::Weir).then(|| self.uplink.place.acked() + 1);
+        let connect = Connect { from, ..self.uplink.connect.clone() };
+        self.write(vec![Message::text(to_json(&connect))]).await?;
         let mut appended = self.uplink.place.appended();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut last_delivery: Option<Instant> = None;
@@ -167,6 +174,14 @@ impl Session<'_> {
         let mut waiting = self.uplink.place.read(turn.after, most).await;
         let is_beyond = waiting.first().is_some_and(|stored| stored.seq > turn.upto);
         waiting.retain(|stored| stored.seq <= turn.upto);
+        let mut bytes = 0;
+        let mut fits = |stored: &Stored| {
+            bytes += stored.json.len();
+            bytes <= FRAME_BYTES
+        };
+        // One that is larger by itself goes alone.
+        let count = waiting.iter().take_while(|stored| fits(stored)).count().max(1);
+        waiting.truncate(count);
         let now = Instant::now();
         let Some(last) = waiting.last().map(|stored| stored.seq) else {
             if is_beyond {
@@ -265,14 +280,6 @@ impl Session<'_> {
         if let Ok(Err(error)) = timeout(CLOSE_DEADLINE, closing).await {
             tracing::debug!("The connection did not close in order: {error}.");
         }
-    }
-}
-
-/// Waits for a moment, or for ever where there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -21,12 +21,13 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use self::packet::{Hello, Packet};
-use super::Endpoint;
-use super::again::{self, CONNECT_DEADLINE, Known, Way};
+use super::again::{self, CONNECT_DEADLINE, Known, Way, warn_of_eavesdroppers};
 use super::link::Link;
-use super::open::{Bytes, open};
+use super::open::{self, Stream, open};
 use super::session::Ended;
+use super::tls::Explained;
 use super::wire::{Connect, to_json};
+use super::{Endpoint, Tls, Token};
 use crate::spool::Place;
 use crate::stop::Stop;
 
@@ -64,11 +65,11 @@ pub struct SocketIoUplink {
     /// Where to: each attempt takes the next.
     pub endpoints: Vec<Endpoint>,
     /// For `https://`.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Tls>,
     /// What the file says.
     pub settings: SocketIoSettings,
     /// Shown as `auth.token`.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// What the device is: told before anything else.
     pub connect: Connect,
     /// What is delivered.
@@ -82,6 +83,9 @@ pub async fn run(uplink: SocketIoUplink, link: watch::Sender<Link>, stop: Stop) 
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
     };
+    if uplink.token.is_some() {
+        warn_of_eavesdroppers(&uplink.endpoints, "token", "https");
+    }
     again::run(known, SocketIo { uplink }, link, stop).await;
 }
 
@@ -89,7 +93,7 @@ struct SocketIo {
     uplink: SocketIoUplink,
 }
 
-type Socket = WebSocketStream<Box<dyn Bytes>>;
+type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// A server that took us.
 struct Connection {
@@ -109,9 +113,11 @@ struct Limits {
 impl Way for SocketIo {
     type Connection = Connection;
 
-    const PROTOCOL: &'static str = "socket.io";
+    fn protocol(_: &Connection) -> &'static str {
+        "socket.io"
+    }
 
-    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, String> {
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, Explained> {
         let connected = timeout(CONNECT_DEADLINE, self.shake_hands(endpoint)).await;
         connected.map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))?
     }
@@ -122,8 +128,9 @@ impl Way for SocketIo {
 }
 
 impl SocketIo {
-    async fn shake_hands(&self, endpoint: &Endpoint) -> Result<Connection, String> {
-        let stream = open(endpoint, self.uplink.tls.as_ref()).await.map_err(|e| e.to_string())?;
+    async fn shake_hands(&self, endpoint: &Endpoint) -> Result<Connection, Explained> {
+        let tls = self.uplink.tls.as_ref();
+        let stream = open(endpoint, tls).await.map_err(|error| open::explain(&error, tls))?;
         let request = address(endpoint).into_client_request().map_err(|e| e.to_string())?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(LARGEST_MESSAGE);
@@ -137,10 +144,10 @@ impl SocketIo {
             let text = match socket.next().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(_))) | None => {
-                    return Err("the server closed the connection".to_owned());
+                    return Err("the server closed the connection".to_owned().into());
                 }
                 Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(explain(&error)),
+                Some(Err(error)) => return Err(explain(&error).into()),
             };
             let namespace = &self.uplink.settings.namespace;
             let answer = match Packet::parse(&text, namespace) {
@@ -148,17 +155,17 @@ impl SocketIo {
                     limits = Some(hello.map(limits_of).map_err(|e| {
                         format!("the server opens with what is not of the protocol: {e}")
                     })?);
-                    let token = self.uplink.token.as_deref();
+                    let token = self.uplink.token.as_ref().map(Token::reveal);
                     packet::connect(namespace, token)
                 }
                 Packet::Ping => packet::PONG.to_owned(),
                 Packet::Connected => match limits {
                     Some(limits) => return Ok(Connection { socket, limits }),
-                    None => return Err("the server connects before it opens".to_owned()),
+                    None => return Err("the server connects before it opens".to_owned().into()),
                 },
-                Packet::Refused(why) => return Err(format!("the server refuses us: {why}")),
+                Packet::Refused(why) => return Err(format!("the server refuses us: {why}").into()),
                 Packet::Disconnected | Packet::Close => {
-                    return Err("the server closed the connection".to_owned());
+                    return Err("the server closed the connection".to_owned().into());
                 }
                 Packet::Ack(_) | Packet::Other => continue,
             };

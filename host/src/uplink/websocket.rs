@@ -1,43 +1,30 @@
-//! A WebSocket uplink that connects, delivers, and connects again, until it is told to stop.
+//! The way out over a WebSocket: to a hub of Weir's own, or to any server that takes messages one by one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, error::ProtocolError, error::SubProtocolError};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use super::Endpoint;
-use super::backoff::{Backoff, STABLE};
+use super::again::{self, Known, Way, warn_of_eavesdroppers};
+use super::connect::{Offers, Socket};
 use super::delivery::Order;
 use super::link::Link;
 use super::session::{self, Ended, Form};
-use super::wire::{Connect, Event, PLAIN_PROTOCOL, PROTOCOL};
-use crate::file::excerpt;
+use super::tls::Explained;
+use super::wire::{Connect, Event};
+use super::{Endpoint, Tls, Token};
 use crate::spool::Place;
 use crate::stop::Stop;
-
-/// Longest time for name look-up, connection, TLS and the WebSocket's own handshake together.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
-/// Largest message from a hub: acks and commands are short.
-const LARGEST_MESSAGE: usize = 256 << 10;
-/// Most bytes that wait for a slow hub beside the spool.
-const WRITE_BUFFER: usize = 1 << 20;
-
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// What an uplink over a WebSocket needs.
 pub struct WebSocketUplink {
     /// Its name, in logs.
     pub name: Arc<str>,
-    /// Where to: each attempt takes the next.
+    /// Where to: the first is preferred, each further one is tried after the one before it failed.
     pub endpoints: Vec<Endpoint>,
     /// Sent as `Authorization: Bearer …`.
-    pub token: Option<String>,
+    pub token: Option<Token>,
+    /// What endpoints with `wss://` need.
+    pub tls: Option<Tls>,
     /// The first message of each connection.
     pub connect: Connect,
     /// What is delivered.
@@ -52,128 +39,40 @@ pub struct WebSocketUplink {
 pub type Answer = Box<dyn Fn(Event) + Send + Sync>;
 
 /// Delivers until `stop` is said, then for at most a second what is left.
-pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, mut stop: Stop) {
-    let mut backoff = Backoff::default();
-    let mut offer = Offer::Protocols;
+pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, stop: Stop) {
+    if uplink.token.is_some() {
+        warn_of_eavesdroppers(&uplink.endpoints, "token", "wss");
+    }
+    let known = Known {
+        name: uplink.name.clone(),
+        endpoints: uplink.endpoints.clone(),
+        place: uplink.place.clone(),
+    };
     // An earlier process of this device may have sent all that has a number.
-    let mut ever_sent = uplink.place.last();
-    for endpoint in uplink.endpoints.iter().cycle() {
-        let connected = tokio::select! {
-            () = stop.wait() => return,
-            connected = connect(&uplink, endpoint, &mut offer) => connected,
-        };
-        let (name, hub) = (&uplink.name, endpoint);
-        match connected {
-            Ok((socket, form)) => {
-                let since = Instant::now();
-                Link::up(&link);
-                tracing::info!(uplink = %name, %hub, protocol = form.name(), "Uplink connected.");
-                let mut patience = stop.clone();
-                let ended = tokio::select! {
-                    ended = session::deliver(socket, form, &uplink, &mut ever_sent, &mut stop) => ended,
-                    // A hub that takes nothing may hold a write up for longer than the process may wait.
-                    () = out_of_patience(&mut patience) => Ended::Stopped,
-                };
-                if since.elapsed() >= STABLE {
-                    backoff.reset();
-                }
-                let Ended::Lost(why) = ended else { return };
-                let why = excerpt(&why);
-                Link::down(&link, &why);
-                let queued = uplink.place.state().queued;
-                let retry_in = backoff.next();
-                tracing::warn!(uplink = %name, %hub, queued, ?retry_in, "Uplink lost: {why}.");
-                wait(retry_in, &mut stop).await;
-            }
-            Err(why) => {
-                let why = excerpt(&why);
-                Link::down(&link, &why);
-                let attempt = backoff.attempt + 1;
-                let retry_in = backoff.next();
-                tracing::warn!(uplink = %name, %hub, attempt, ?retry_in, "Cannot connect: {why}.");
-                wait(retry_in, &mut stop).await;
-            }
-        }
-        if stop.is_said() {
-            return;
-        }
-    }
+    let ever_sent = uplink.place.last();
+    let way = WebSocket { uplink, offers: Offers::default(), ever_sent };
+    again::run(known, way, link, stop).await;
 }
 
-async fn out_of_patience(stop: &mut Stop) {
-    stop.wait().await;
-    tokio::time::sleep(session::LAST_DELIVERY + session::CLOSE_DEADLINE).await;
+struct WebSocket {
+    uplink: WebSocketUplink,
+    offers: Offers,
+    /// The highest number that went out over any connection: none above it can be acked.
+    ever_sent: u64,
 }
 
-async fn wait(backoff: Duration, stop: &mut Stop) {
-    tokio::select! {
-        () = stop.wait() => {}
-        () = tokio::time::sleep(backoff) => {}
-    }
-}
+impl Way for WebSocket {
+    type Connection = (Socket, Form);
 
-/// What a handshake offers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Offer {
-    Protocols,
-    /// This server was seen to know none.
-    Nothing,
-}
+    fn protocol((_, form): &(Socket, Form)) -> &'static str {
+        form.name()
+    }
 
-async fn connect(
-    uplink: &WebSocketUplink,
-    endpoint: &Endpoint,
-    offer: &mut Offer,
-) -> Result<(Socket, Form), String> {
-    let answer = timeout(CONNECT_DEADLINE, handshake(uplink, endpoint, *offer)).await;
-    let no_protocol = SubProtocolError::NoSubProtocol;
-    match answer.map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))? {
-        Ok(connected) => Ok(connected),
-        // A server that knows no subprotocol answers without one. The library takes that for an error, so it is asked
-        // again without an offer.
-        Err(Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(why)))
-            if why == no_protocol =>
-        {
-            *offer = Offer::Nothing;
-            let answer = timeout(CONNECT_DEADLINE, handshake(uplink, endpoint, *offer)).await;
-            answer
-                .map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))?
-                .map_err(|e| e.to_string())
-        }
-        Err(error) => {
-            // It may come back as another server.
-            *offer = Offer::Protocols;
-            Err(error.to_string())
-        }
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<(Socket, Form), Explained> {
+        self.offers.connect(&self.uplink, endpoint).await
     }
-}
 
-async fn handshake(
-    uplink: &WebSocketUplink,
-    endpoint: &Endpoint,
-    offer: Offer,
-) -> Result<(Socket, Form), Error> {
-    let mut request = endpoint.uri().into_client_request()?;
-    if offer == Offer::Protocols {
-        // Some servers, Node's `ws` among them, choose the first that is offered without knowing it.
-        let offered = HeaderValue::from_str(&format!("{PLAIN_PROTOCOL}, {PROTOCOL}"))
-            .map_err(|e| Error::HttpFormat(e.into()))?;
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
+    async fn deliver(&mut self, (socket, form): (Socket, Form), stop: &mut Stop) -> Ended {
+        session::deliver(socket, form, &self.uplink, &mut self.ever_sent, stop).await
     }
-    if let Some(token) = &uplink.token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|e| Error::HttpFormat(e.into()))?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, value);
-    }
-    let mut config = WebSocketConfig::default();
-    config.max_message_size = Some(LARGEST_MESSAGE);
-    config.max_frame_size = Some(LARGEST_MESSAGE);
-    config.max_write_buffer_size = WRITE_BUFFER;
-    config.read_buffer_size = 8 << 10;
-    let (socket, response) = connect_async_with_config(request, Some(config), true).await?;
-    let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
-    let form =
-        if chosen.is_some_and(|chosen| chosen == PROTOCOL) { Form::Weir } else { Form::Plain };
-    Ok((socket, form))
 }

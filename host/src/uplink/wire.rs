@@ -13,6 +13,10 @@ pub const PLAIN_PROTOCOL: &str = "weir.plain";
 /// What the `clock` of a message says when its time may be wrong.
 pub const UNSYNCHRONIZED: &str = "unsynchronized";
 
+/// The `reason` of numbers that were set aside for a process that ended without saying how many it used: most of them
+/// never were a message.
+pub const UNCLEAN_STOP: &str = "unclean-stop";
+
 /// The first message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connect {
@@ -23,6 +27,13 @@ pub struct Connect {
     pub device: String,
     /// Made with the spool: numbers start anew with it.
     pub stream: Option<Uuid>,
+    /// The first number of the stream that the device still has, or will give next: it will not send any before it.
+    ///
+    /// A device that says this promises to declare (`dropped`) every number from here on that will never come, so
+    /// the hub acks no further than it can prove; numbers may then come in any order. A device that does not say it
+    /// sends in order: numbers that it leaves out are gaps, shown and acked over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// The host's version.
     #[serde(default)]
     pub version: String,
@@ -70,6 +81,7 @@ impl Connect {
             kind: ConnectType::Connect,
             device: device.to_owned(),
             stream: Some(stream),
+            from: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sensors: sensors.collect(),
         }
@@ -81,6 +93,8 @@ impl Connect {
 pub struct Message {
     /// Its number in the stream; a server of few demands may get messages without.
     pub seq: Option<u64>,
+    /// Whether it waited on the device while later ones were sent: it belongs before them.
+    pub late: bool,
     /// What it says.
     pub body: Body,
 }
@@ -159,23 +173,25 @@ pub enum Event {
         #[serde(default)]
         step_secs: f64,
     },
-    /// The device's process began: what it told before as active is over, and told again where it is not.
+    /// The device's process began. What comes after it in the stream is of this process; alarms that are still active
+    /// are told again right after it, all others are over.
     Start {
         /// When.
         time: Box<str>,
         /// The host's version.
+        #[serde(default)]
         version: Box<str>,
         /// As [`Measured::clock`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         clock: Option<Box<str>>,
     },
-    /// Numbers that will never come.
+    /// Numbers before this one that will never come.
     Dropped {
         /// The first.
         from: u64,
         /// The last.
         to: u64,
-        /// Why, for instance `spool-full`.
+        /// Why, for instance `spool-full`, or [`UNCLEAN_STOP`].
         reason: Box<str>,
     },
     /// How the device is.
@@ -192,10 +208,10 @@ pub enum Event {
         missed_cycles: u64,
         /// How often plugins trapped.
         plugin_traps: u64,
-        /// How each uplink stands.
+        /// Each way out of the device.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         uplinks: Vec<UplinkHealth>,
-        /// How the spool stands.
+        /// Where messages wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spool: Option<SpoolHealth>,
     },
@@ -211,13 +227,7 @@ pub enum Event {
     },
 }
 
-impl From<Event> for Body {
-    fn from(event: Event) -> Self {
-        Body::Event(event)
-    }
-}
-
-/// How one uplink stands.
+/// How one way out of a device is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UplinkHealth {
     /// Its name.
@@ -225,24 +235,33 @@ pub struct UplinkHealth {
     /// `up` or `down`.
     pub state: Box<str>,
     /// Messages that wait for it.
+    #[serde(default)]
     pub queued: u64,
     /// Since when it is in this state.
-    pub since: Box<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Box<str>>,
     /// Why it is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Box<str>>,
 }
 
-/// How the spool stands.
+/// Where a device's messages wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpoolHealth {
-    /// Whether a power cut leaves what waits.
+    /// Whether they outlive the process.
     pub on_disk: bool,
-    /// Bytes of messages on the disk.
+    /// Bytes that it takes.
+    #[serde(default)]
     pub bytes: u64,
-    /// Why it is in memory alone.
+    /// Why it is in memory though it should be on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Box<str>>,
+}
+
+impl From<Event> for Body {
+    fn from(event: Event) -> Self {
+        Body::Event(event)
+    }
 }
 
 /// A reading on the wire.
@@ -274,11 +293,11 @@ pub struct Measured {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum HubMessage {
-    /// All up to this number are stored.
+    /// All up to this number are stored, or will never come. The first of a connection answers `connect`.
     Ack {
         /// The number.
         seq: u64,
-        /// Of what came ahead of numbers that are still missing, the highest range that is stored: its first and last number.
+        /// The highest further range that is stored. Numbers between `seq` and its first did not all come.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ahead: Option<(u64, u64)>,
     },
@@ -292,13 +311,16 @@ pub enum HubMessage {
 }
 
 impl Message {
-    /// The JSON text: `type` first, then `seq`, then the rest.
+    /// The JSON text: `type` first, then `seq`, then `late` where it is so, then the rest.
     pub fn to_json(&self) -> String {
         let body = to_json(&self.body);
         let Some(seq) = self.seq else { return body };
         // The tag is always first and its words hold no comma, so the number goes behind the first one.
         match body.split_once(',') {
-            Some((kind, rest)) => format!("{kind},\"seq\":{seq},{rest}"),
+            Some((kind, rest)) => {
+                let late = if self.late { "\"late\":true," } else { "" };
+                format!("{kind},\"seq\":{seq},{late}{rest}")
+            }
             None => body,
         }
     }
@@ -345,7 +367,7 @@ pub(super) mod tests {
             reason: "stale".into(),
             clock: None,
         };
-        let json = Message { seq: Some(7), body: event.into() }.to_json();
+        let json = Message { seq: Some(7), late: false, body: event.into() }.to_json();
         assert_eq!(
             as_late(&json),
             r#"{"type":"fault","seq":7,"late":true,"sensor":"a,b","time":"t","reason":"stale"}"#

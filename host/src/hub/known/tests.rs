@@ -4,21 +4,31 @@ use super::*;
 use crate::hub::history::{HISTORY, RECENT};
 use crate::hub::receive::receive;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 const FIRST: Option<Uuid> = Some(Uuid::from_u128(1));
 
 /// A device with the messages of some texts, and what pages had to be told of each.
 fn device(texts: &[&str]) -> (Device, Vec<Tell>) {
-    let mut device = Device::new("d".to_owned());
-    device.follow(FIRST).unwrap();
+    let mut device = Device::new("d".to_owned(), 0);
+    device.follow(FIRST, None).unwrap();
     let tell = texts.iter().map(|text| take(&mut device, text)).collect();
     (device, tell)
 }
 
+/// A frame of one message. One without a number gets the next.
 fn take(device: &mut Device, text: &str) -> Tell {
-    let body = receive(text).unwrap().remove(0).body.unwrap();
-    let told = device.take(&body, FIRST, &mut 0).unwrap();
-    told.max(device.settle_clock())
+    take_of(device, FIRST, text)
+}
+
+fn take_of(device: &mut Device, stream: Option<Uuid>, text: &str) -> Tell {
+    let mut message = receive(text).unwrap().remove(0);
+    let number = device.streams.number(stream);
+    let last = if device.newest.stream == number { device.newest.at } else { 0 };
+    message.seq = message.seq.or(Some(last + 1));
+    let Some(place) = device.number(stream, message.seq, 1).unwrap() else { return Tell::Message };
+    let taken = device.take(&message, stream, place, &mut 0).unwrap();
+    taken.tell.max(device.settle(stream))
 }
 
 fn connect(device: &mut Device, stream: u128, sensors: Value) {
@@ -30,6 +40,8 @@ fn as_json(device: &Device) -> Value {
     serde_json::to_value(device).unwrap()
 }
 
+const READING: &str = r#"{"type":"temperature","sensor":"a","time":"2026-01-01T00:01:00.000Z","value":1,"quality":"good"}"#;
+
 fn alarm(state: &str) -> String {
     format!(
         r#"{{"type":"alarm","alarm":"warm","sensor":"a","condition":"above","state":"{state}","severity":"critical","time":"2026-01-01T00:00:00.000Z"}}"#
@@ -39,31 +51,34 @@ fn alarm(state: &str) -> String {
 #[test]
 fn a_new_stream_ends_the_alarms_of_the_one_before() {
     let (mut device, _) = device(&[&alarm("active")]);
-    device.follow(FIRST).unwrap();
+    device.follow(FIRST, None).unwrap();
+    take(&mut device, READING);
     assert!(device.alarms.iter().all(|alarm| alarm.is_active()), "only a connection was lost");
-    device.follow(Some(Uuid::from_u128(2))).unwrap();
+    let second = Some(Uuid::from_u128(2));
+    device.follow(second, None).unwrap();
+    take_of(&mut device, second, READING);
     assert!(!device.alarms.iter().any(|alarm| alarm.is_active()));
 }
 
 #[test]
 fn history_is_bounded_a_sensor_and_in_all() {
-    let mut device = Device::new("d".to_owned());
-    let mut entries = 0;
-    let fault = |sensor: &str| {
-        Body::Event(Event::Fault {
-            sensor: sensor.into(),
-            time: "2026-01-01T00:00:00.000Z".into(),
-            reason: "stale".into(),
-            clock: None,
-        })
+    let mut device = Device::new("d".to_owned(), 0);
+    let (mut entries, mut at) = (0, 0);
+    let mut fault = |device: &mut Device, sensor: &str, entries: &mut usize| {
+        let text = format!(
+            r#"{{"type":"fault","sensor":"{sensor}","time":"2026-01-01T00:00:00.000Z","reason":"stale"}}"#
+        );
+        at += 1;
+        let place = Place { stream: 0, at };
+        device.take(&receive(&text).unwrap()[0], None, place, entries).unwrap();
     };
     for _ in 0..RECENT + 10 {
-        device.take(&fault("a"), None, &mut entries).unwrap();
+        fault(&mut device, "a", &mut entries);
     }
     assert_eq!((device.sensors[0].recent.len(), entries), (RECENT, RECENT));
     entries = HISTORY;
-    device.take(&fault("a"), None, &mut entries).unwrap();
-    device.take(&fault("b"), None, &mut entries).unwrap();
+    fault(&mut device, "a", &mut entries);
+    fault(&mut device, "b", &mut entries);
     assert_eq!(
         (device.sensors[0].recent.len(), device.sensors[1].recent.len(), entries),
         (RECENT, 0, HISTORY)
@@ -132,10 +147,10 @@ fn found_sensors_are_kept_until_they_are_gone_or_taken_in() {
     connect(&mut device, 2, json!([]));
     assert_eq!(found(&device), json!([]));
     for ghost in 0..FOUND + 5 {
-        take(&mut device, &sensor(&format!("28-{ghost}"), "found"));
+        take_of(&mut device, Some(Uuid::from_u128(2)), &sensor(&format!("28-{ghost}"), "found"));
     }
-    assert_eq!(device.found.len(), FOUND);
-    assert_eq!(&*device.found[0].id, "28-5");
+    let left = found(&device);
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["id"]), (FOUND, &json!("28-5")));
 }
 
 /// The times of a sensor's entries and whether they are marked, in their order.
@@ -209,7 +224,7 @@ fn a_process_that_is_gone_does_not_say_any_more_how_its_clock_stood() {
     assert_eq!(as_json(&device).get("clock"), None);
     let clock =
         r#"{"type":"clock","time":"2026-01-01T12:00:00Z","synchronized":true,"step_secs":60}"#;
-    assert_eq!(take(&mut device, clock), Tell::Device);
+    assert_eq!(take_of(&mut device, Some(Uuid::from_u128(2)), clock), Tell::Device);
     assert_eq!(entries(&device), [("00:00:01".to_owned(), true)]);
 }
 
@@ -246,4 +261,109 @@ fn an_absurd_step_of_a_clock_breaks_nothing() {
             }
         }
     }
+}
+
+/// Everything that may come late comes in any order, and ends as it does in order.
+#[test]
+fn the_order_of_arrival_changes_nothing() {
+    let unset = r#""clock":"unsynchronized""#;
+    let texts = [
+        format!(r#"{{"type":"start","seq":1,"time":"2026-01-01T00:00:00Z","version":"1",{unset}}}"#),
+        format!(r#"{{"type":"temperature","seq":2,"sensor":"a","time":"2026-01-01T00:00:01Z","value":1,{unset}}}"#),
+        format!(r#"{{"type":"alarm","seq":3,"alarm":"warm","sensor":"a","state":"active","severity":"info","time":"2026-01-01T00:00:02Z",{unset}}}"#),
+        r#"{"type":"clock","seq":4,"time":"2026-01-01T00:00:00Z","synchronized":false,"step_secs":60}"#.to_owned(),
+        format!(r#"{{"type":"temperature","seq":5,"sensor":"a","time":"2026-01-01T00:01:03Z","value":2,{unset}}}"#),
+        format!(r#"{{"type":"sensor","seq":6,"id":"28-a","state":"found","time":"2026-01-01T00:01:04Z",{unset}}}"#),
+        r#"{"type":"clock","seq":7,"time":"2026-01-01T12:00:00Z","synchronized":true,"step_secs":3600}"#.to_owned(),
+        r#"{"type":"temperature","seq":8,"sensor":"a","time":"2026-01-01T01:01:05Z","value":3}"#.to_owned(),
+        r#"{"type":"start","seq":9,"time":"2026-01-01T02:00:00Z","version":"2"}"#.to_owned(),
+        r#"{"type":"alarm","seq":10,"alarm":"warm","sensor":"a","state":"active","severity":"info","time":"2026-01-01T00:00:02Z"}"#.to_owned(),
+        format!(r#"{{"type":"temperature","seq":11,"sensor":"a","time":"2026-01-01T02:00:01Z","value":4,{unset}}}"#),
+        r#"{"type":"health","seq":12,"time":"2026-01-01T02:00:02Z","uptime_secs":1,"queued":7,"dropped":0,"missed_cycles":0,"plugin_traps":0}"#.to_owned(),
+        r#"{"type":"clock","seq":13,"time":"2026-01-01T03:00:00Z","synchronized":true,"step_secs":60}"#.to_owned(),
+    ];
+    let run = |order: &[usize]| {
+        let mut device = Device::new("d".to_owned(), 0);
+        device.follow(FIRST, Some(1)).unwrap();
+        for position in order {
+            take(&mut device, &texts[*position]);
+            take(&mut device, &texts[*position]);
+        }
+        assert_eq!(device.counts.repeated, texts.len() as u64);
+        let mut json = as_json(&device);
+        // An alarm that was never seen active in the first process is so since it was told in the second.
+        for time in ["time", "since"] {
+            json["alarms"][0].as_object_mut().unwrap().remove(time);
+        }
+        json
+    };
+    let in_order: Vec<usize> = (0..texts.len()).collect();
+    let expected = run(&in_order);
+    let entries: Vec<&str> = expected["sensors"][0]["recent"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            assert_eq!(entry.get("clock"), None);
+            &entry["time"].as_str().unwrap()[11..19]
+        })
+        .collect();
+    assert_eq!(entries, ["01:01:01", "01:01:03", "01:01:05", "02:01:01"]);
+    assert_eq!(
+        (&expected["alarms"][0]["state"], &expected["behind"]["queued"]),
+        (&json!("active"), &json!(7))
+    );
+    assert_eq!(
+        (&expected["version"], &expected["found"], expected.get("clock")),
+        (&json!("2"), &json!([]), None)
+    );
+    let mut random = fastrand::Rng::with_seed(5);
+    for _ in 0..2_000 {
+        let mut order = in_order.clone();
+        random.shuffle(&mut order);
+        assert_eq!(run(&order), expected, "{order:?}");
+    }
+}
+
+#[test]
+fn an_alarm_that_goes_on_over_a_start_is_active_since_it_became_so() {
+    let start = r#"{"type":"start","time":"2026-01-01T05:00:00Z","version":"1"}"#;
+    let (mut device, _) = device(&[&alarm("active"), READING, start]);
+    let shown = |device: &Device| {
+        let alarm = as_json(device)["alarms"][0].clone();
+        (
+            alarm["state"].as_str().unwrap().to_owned(),
+            alarm["since"].as_str().unwrap()[11..16].to_owned(),
+        )
+    };
+    assert_eq!(shown(&device), ("active".to_owned(), "00:00".to_owned()), "it may be told again");
+    take(&mut device, &alarm("active").replace("T00", "T04"));
+    take(&mut device, READING);
+    assert_eq!(shown(&device), ("active".to_owned(), "00:00".to_owned()));
+    assert_eq!(take(&mut device, start), Tell::Device);
+    assert_eq!(take(&mut device, READING), Tell::Device);
+    assert_eq!(shown(&device), ("cleared".to_owned(), "05:00".to_owned()), "it was not told again");
+}
+
+#[test]
+fn a_device_is_the_same_after_it_was_saved() {
+    let unset = r#""clock":"unsynchronized""#;
+    let (device, _) = device(&[
+        &alarm("active"),
+        r#"{"type":"sensor","id":"28-a","state":"found","time":"2026-01-01T00:00:00Z"}"#,
+        r#"{"type":"start","time":"2026-01-01T05:00:00Z","version":"1"}"#,
+        &format!(
+            r#"{{"type":"humidity","sensor":"b","time":"2026-01-01T00:00:01Z","value":1,{unset}}}"#
+        ),
+        r#"{"type":"clock","time":"2026-01-01T12:00:00Z","synchronized":true,"step_secs":60}"#,
+        r#"{"type":"dropped","from":1,"to":3,"reason":"unclean-stop"}"#,
+        r#"{"type":"health","time":"2026-01-01T00:00:00Z","uptime_secs":1,"queued":7,"dropped":0,"missed_cycles":0,"plugin_traps":0,"uplinks":[{"uplink":"hub","state":"down","queued":3,"since":"2026-01-01T00:00:00Z"}],"spool":{"on_disk":false,"reason":"disk full"}}"#,
+    ]);
+    assert_eq!((device.counts.unclean_stops, device.lost), (1, 0));
+    let numbers = serde_json::to_string(&SavedNumbers::from(&device)).unwrap();
+    let rest = serde_json::to_string(&SavedDevice::from(&device)).unwrap();
+    let restored: SavedDevice = serde_json::from_str(&rest).unwrap();
+    let mut restored = restored.restored("d".to_owned(), serde_json::from_str(&numbers).unwrap());
+    assert_eq!(as_json(&restored), as_json(&device.without_recent()));
+    assert_eq!(restored.number(FIRST, Some(3), 1), Ok(None), "it was taken");
 }

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -10,8 +9,8 @@ use toml::de::DeValue;
 use super::{Checker, Unique, mqtt, parse_name, place, socketio};
 use crate::pipeline::keys::Keys;
 use crate::pipeline::{DASHBOARD, Protocol, Uplink};
-use crate::spool::{SpoolSettings, WhenFull};
-use crate::uplink::{Endpoint, Order};
+use crate::spool::{self, SpoolSettings, WhenFull};
+use crate::uplink::{Endpoint, Order, TlsSettings};
 
 /// Most uplinks: each is a connection and a place in the spool.
 const MOST_UPLINKS: usize = 8;
@@ -25,14 +24,6 @@ const USUAL_NAME: &str = "uplink";
 const CATCH_UP_RATES: RangeInclusive<i64> = 1..=100_000;
 /// What it is when the file does not say it: an hour at one reading a second of twenty sensors comes in 72 s, with 125 kB/s.
 const CATCH_UP_RATE: u32 = 1_000;
-/// How often what waits is written to the disk.
-const COMMIT_INTERVALS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// How old a message may get.
-const AGES: RangeInclusive<Duration> =
-    Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 86_400);
-/// One reading in so many is kept by `"thin-out"` when the file does not say it: of ten seconds' readings one in two minutes.
-const KEEP_ONE_IN: u32 = 12;
 
 /// What of the rest of the file an uplink depends on.
 pub(super) struct Whole<'n> {
@@ -126,8 +117,23 @@ impl<'a> Checker<'_, 'a, '_> {
                 order = Order::InOrder;
             }
         }
+        let tls = self.tls(keys);
+        let is_plain = |endpoints: &Vec<Endpoint>| !endpoints.iter().any(Endpoint::is_encrypted);
+        if tls.as_ref().is_some_and(|tls| *tls != TlsSettings::default())
+            && endpoints.as_ref().is_some_and(is_plain)
+        {
+            let scheme = match protocol {
+                Some(Protocol::Mqtt(_)) => "an mqtts",
+                Some(Protocol::SocketIo(_)) => "an https",
+                _ => "a wss",
+            };
+            let text =
+                format!("{}: certificates are of use with {scheme}:// address alone", keys.place);
+            self.source.problem(keys.span(), text);
+        }
         keys.finish(self.source);
-        Some(Uplink { name: name?, protocol: protocol?, endpoints: endpoints?, token_file, order })
+        let (name, protocol, endpoints) = (name?, protocol?, endpoints?);
+        Some(Uplink { name, protocol, endpoints, token_file, tls: tls?, order })
     }
 
     fn token_file(&mut self, keys: &mut Keys<'_, 'a>) -> Option<PathBuf> {
@@ -197,14 +203,20 @@ impl<'a> Checker<'_, 'a, '_> {
         let usual = SpoolSettings::default();
         let Some(mut keys) = self.table(top, "spool") else { return usual };
         let keys = &mut keys;
-        let commit_interval =
-            keys.duration(self.source, "commit_interval", COMMIT_INTERVALS, usual.commit_interval);
-        let most_bytes = self.count(keys, "max_size_mib", 1..=1_048_576, 20, usual.most_bytes);
-        let longest = keys.duration(self.source, "max_age", AGES, usual.longest);
-        let memory_bytes = self.count(keys, "memory_kib", 64..=1_048_576, 10, usual.memory_bytes);
-        let keep = keys.integer(self.source, "keep_one_in", 2..=10_000);
-        let keep_span = keep.as_ref().map(|at| at.span.clone());
-        let keep_one_in = keep.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(KEEP_ONE_IN);
+        let commit_interval = keys.duration(
+            self.source,
+            "commit_interval",
+            spool::COMMIT_INTERVALS,
+            usual.commit_interval,
+        );
+        let mebibytes = in_units(spool::MOST_BYTES_RANGE, 20);
+        let most_bytes = self.count(keys, "max_size_mib", mebibytes, 20, usual.most_bytes);
+        let longest = keys.duration(self.source, "max_age", spool::LONGEST_RANGE, usual.longest);
+        let kibibytes = in_units(spool::MEMORY_BYTES_RANGE, 10);
+        let memory_bytes = self.count(keys, "memory_kib", kibibytes, 10, usual.memory_bytes);
+        let ratios = in_units(spool::KEEP_ONE_IN_RANGE, 0);
+        let keep_span = keys.get("keep_one_in").map(Spanned::span);
+        let keep_one_in = self.count(keys, "keep_one_in", ratios, 0, spool::KEEP_ONE_IN);
         let policies = [
             ("drop-oldest", WhenFull::DropOldest),
             ("thin-out", WhenFull::ThinOut { keep_one_in }),
@@ -218,4 +230,10 @@ impl<'a> Checker<'_, 'a, '_> {
         keys.finish(self.source);
         SpoolSettings { commit_interval, most_bytes, longest, when_full, memory_bytes }
     }
+}
+
+/// A range in units of 2 to the power of `shift`.
+fn in_units<T: Copy + TryInto<i64>>(range: RangeInclusive<T>, shift: u32) -> RangeInclusive<i64> {
+    let [low, high] = [*range.start(), *range.end()].map(|end| end.try_into().unwrap_or(i64::MAX));
+    low >> shift..=high >> shift
 }

@@ -8,6 +8,7 @@ use crate::output::PinError;
 use crate::pipeline::StartError;
 use crate::plugin::CompileError;
 use crate::sensor::recording::RecordingError;
+use crate::uplink::certificate::TlsError;
 
 /// Why a checked pipeline does not run.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,18 @@ pub enum LiveError {
         #[source]
         source: io::Error,
     },
+    /// The uplink's certificates or key cannot be used.
+    #[error("uplink `{uplink}`")]
+    UplinkTls {
+        /// Whose.
+        uplink: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// The dashboard's certificate or key cannot be used.
+    #[error("[dashboard]")]
+    DashboardTls(#[source] TlsError),
     /// The run cannot be recorded.
     #[error("cannot record to {}", file.display())]
     Record {
