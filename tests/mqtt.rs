@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -334,4 +336,70 @@ fn home_assistant_learns_of_sensors_and_alarms_and_is_told_again_when_it_starts(
     assert!(reading["value"].as_f64().unwrap() > 30.0, "{reading}");
     assert_eq!(broker.retained("weir/d/alarm/hot/#").len(), 2);
     println!("{} configs, all with what they point to", configs.len());
+}
+
+/// An authority of the test's own, and a server's certificate and key that it signed: `ca.pem`, `server.pem`, `server.key`.
+pub fn certificates(folder: &Path) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(folder.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    let authority = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let server = server.signed_by(&key, &authority).unwrap();
+    std::fs::write(folder.join("server.pem"), server.pem()).unwrap();
+    std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn over_tls_only_a_broker_that_the_authority_signed_is_believed() {
+    let Some(mut broker) = Broker::start("allow_anonymous true\n") else { return };
+    broker.kill();
+    let own = broker.folder.path().to_path_buf();
+    certificates(&own);
+    let conf = std::fs::read_to_string(own.join("conf")).unwrap();
+    let (cert, key) = (own.join("server.pem"), own.join("server.key"));
+    let tls = format!("certfile {}\nkeyfile {}\n", cert.display(), key.display());
+    std::fs::write(own.join("conf"), conf + &tls).unwrap();
+    broker.up();
+    let text = text(&broker, &["a"], "").replace("mqtt://127.0.0.1", "mqtts://localhost");
+    let (_folder, file) = pipeline(&text);
+    let mut run = Running::start(weir(&["run", &file]));
+    let line = run.line("Cannot connect");
+    assert!(line.contains("unknown issuer"), "{line}");
+    stop(run);
+    let ca = own.join("ca.pem");
+    let (_folder, file) = pipeline(&format!("{text}ca_file = \"{}\"\n", ca.display()));
+    let mut run = Running::start(weir(&["run", &file]));
+    run.line("Uplink connected.");
+    assert_eq!(counted(&stop(run), "not_delivered"), 0);
+}
+
+#[test]
+fn what_waited_for_the_broker_comes_after_a_restart_of_the_device() {
+    let Some(mut broker) = Broker::start("allow_anonymous true\n") else { return };
+    let mut watch = broker.watch("weir/d/#", &[]);
+    broker.kill();
+    let data = TempDir::new().unwrap();
+    let (_folder, file) = pipeline(&text(&broker, &["a"], ""));
+    let arguments = ["run", &file, "--data-dir", data.path().to_str().unwrap()];
+    let mut away = Running::start(weir(&arguments));
+    for _ in 0..3 {
+        away.line("Cannot connect");
+    }
+    let waiting = counted(&stop(away), "not_delivered");
+    assert!(waiting > 1);
+    broker.up();
+    let mut back = Running::start(weir(&arguments));
+    back.line("Uplink connected.");
+    let mut numbers = Vec::new();
+    while numbers.iter().filter(|seq| **seq > waiting).count() < 5 {
+        let line = watch.line("weir/d/");
+        // A message that the broker kept for those that come later is not a second one.
+        numbers.extend(number(&line).filter(|_| parts(&line).1 == "0"));
+    }
+    assert_eq!(counted(&stop(back), "not_delivered"), 0);
+    println!("{waiting} waited for the second process; then {} came in order", numbers.len());
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
 }

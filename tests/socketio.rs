@@ -82,9 +82,13 @@ fn server(options: &str, handlers: &str, port: u16) -> (Running, u16) {
 
 /// A thermometer that is read every 100 ms, with an uplink to the server.
 fn run(port: u16, further: &str) -> (TempDir, Running) {
+    run_at(&format!("http://127.0.0.1:{port}"), further)
+}
+
+fn run_at(url: &str, further: &str) -> (TempDir, Running) {
     let (folder, file) = pipeline(&format!(
         "[device]\nname = \"d\"\n[[sensor]]\nname = \"s\"\ndriver = \"simulated\"\ninterval = \"100ms\"\n\
-         [uplink]\nprotocol = \"socket.io\"\nurl = \"http://127.0.0.1:{port}\"\n{further}"
+         [uplink]\nprotocol = \"socket.io\"\nurl = \"{url}\"\n{further}"
     ));
     let run = Running::start(weir(&["run", &file]));
     (folder, run)
@@ -219,6 +223,30 @@ fn a_server_that_hangs_is_noticed_and_one_that_lets_go_is_come_back_to() {
     run.line("Uplink connected.");
     let lines = stop(run);
     assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:#?}");
+}
+
+#[test]
+fn over_tls_a_server_is_believed_that_the_authority_signed() {
+    if !is_here() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    crate::mqtt::certificates(folder.path());
+    let script = r#"
+const [cert, key] = ["server.pem", "server.key"].map((name) => require("fs").readFileSync(`${process.argv[1]}/${name}`));
+const server = require("https").createServer({ cert, key });
+const io = new (require("socket.io").Server)(server);
+io.on("connection", (socket) => socket.onAny((name, message) => console.log(name, message.seq)));
+server.listen(0, "127.0.0.1", () => console.log("port", server.address().port));
+"#;
+    let mut server = Running::start(node(script, folder.path().to_str().unwrap()));
+    let port: u16 = server.line("port ").split(' ').nth(1).unwrap().parse().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let (_folder, mut run) =
+        run_at(&format!("https://localhost:{port}"), &format!("ca_file = \"{}\"\n", ca.display()));
+    run.line("Uplink connected.");
+    assert_eq!(server.line("start "), "start 1");
+    stop(run);
 }
 
 #[test]

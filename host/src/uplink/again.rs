@@ -1,4 +1,4 @@
-//! Connects, delivers, and connects again after a pause that grows: the same for every way out that is a connection.
+//! Connects, delivers, and connects again after a pause that grows: the same for every way out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,14 @@ pub(super) trait Way: Send {
     /// What a connection is made of.
     type Connection: Send;
 
-    /// Connects, within a deadline of its own.
+    /// What is spoken over it, for the log.
+    fn protocol(connection: &Self::Connection) -> &'static str;
+
+    /// Connects to one of its addresses, within [`CONNECT_DEADLINE`].
     fn connect(
         &mut self,
         endpoint: &Endpoint,
     ) -> impl Future<Output = Result<Self::Connection, Explained>> + Send;
-
-    /// What a connection speaks, for the log.
-    fn protocol(&self, connection: &Self::Connection) -> &'static str;
 
     /// Delivers until the connection ends.
     fn deliver(
@@ -48,8 +48,6 @@ pub(super) struct Known {
     pub(super) endpoints: Vec<Endpoint>,
     /// What waits.
     pub(super) place: Place,
-    /// What is shown to the peer and nobody else may know, where there is something.
-    pub(super) secret: Option<&'static str>,
 }
 
 /// Delivers until `stop` is said, then for a moment what is left.
@@ -61,40 +59,38 @@ pub(super) async fn run<W: Way>(
 ) {
     let mut backoff = Backoff::default();
     let name = &known.name;
-    warn_of_eavesdroppers(&known);
-    let mut turn = 0;
-    while let Some(endpoint) = known.endpoints.get(turn) {
+    let mut turns = known.endpoints.iter().cycle();
+    let Some(mut hub) = turns.next() else { return };
+    loop {
         let connected = tokio::select! {
             () = stop.wait() => return,
-            connected = way.connect(endpoint) => connected,
+            connected = way.connect(hub) => connected,
         };
-        let hub = endpoint;
         match connected {
             Ok(connection) => {
                 let since = Instant::now();
                 Link::up(&link);
-                tracing::info!(uplink = %name, %hub, protocol = way.protocol(&connection), "Uplink connected.");
+                let protocol = W::protocol(&connection);
+                tracing::info!(uplink = %name, %hub, protocol, "Uplink connected.");
                 let mut patience = stop.clone();
                 let ended = tokio::select! {
                     ended = way.deliver(connection, &mut stop) => ended,
-                    // A peer that takes nothing may hold a write up for longer than the process may wait.
+                    // A hub that takes nothing may hold a write up for longer than the process may wait.
                     () = out_of_patience(&mut patience) => Ended::Stopped,
                 };
-                turn = (turn + 1) % known.endpoints.len();
-                if since.elapsed() >= STABLE {
-                    backoff.reset();
-                    turn = 0;
-                }
                 let Ended::Lost(why) = ended else { return };
                 let why = excerpt(&why);
                 Link::down(&link, &why);
                 let queued = known.place.state().queued;
+                if since.elapsed() >= STABLE {
+                    backoff.reset();
+                    turns = known.endpoints.iter().cycle();
+                }
                 let retry_in = backoff.next();
                 tracing::warn!(uplink = %name, %hub, queued, ?retry_in, "Uplink lost: {why}.");
                 wait(retry_in, &mut stop).await;
             }
             Err(Explained { why, reason }) => {
-                turn = (turn + 1) % known.endpoints.len();
                 let why = excerpt(&why);
                 Link::down(&link, &why);
                 let attempt = backoff.attempt + 1;
@@ -106,17 +102,15 @@ pub(super) async fn run<W: Way>(
         if stop.is_said() {
             return;
         }
+        hub = turns.next().unwrap_or(hub);
     }
 }
 
-fn warn_of_eavesdroppers(known: &Known) {
+/// Says that what opens the hub's door can be read on the way there.
+pub(super) fn warn_of_eavesdroppers(endpoints: &[Endpoint], secret: &str, scheme: &str) {
     let is_open = |endpoint: &&Endpoint| !endpoint.is_encrypted() && endpoint.is_elsewhere();
-    if let (Some(secret), Some(hub)) = (known.secret, known.endpoints.iter().find(is_open)) {
-        tracing::warn!(
-            uplink = %known.name,
-            %hub,
-            "The {secret} travels unencrypted: whoever is on the way can read it. Use an encrypted address."
-        );
+    if let Some(hub) = endpoints.iter().find(is_open) {
+        tracing::warn!(%hub, "The {secret} travels unencrypted: whoever is on the way can read it. Use {scheme}://.");
     }
 }
 

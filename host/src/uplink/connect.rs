@@ -11,7 +11,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Endpoint;
 use super::again::CONNECT_DEADLINE;
-use super::open::{self, Bytes, open};
+use super::open::{self, Stream, open};
 use super::session::Form;
 use super::tls::Explained;
 use super::websocket::WebSocketUplink;
@@ -22,37 +22,45 @@ const LARGEST_MESSAGE: usize = 256 << 10;
 /// Most bytes that wait for a slow hub beside the spool.
 const WRITE_BUFFER: usize = 1 << 20;
 
-pub(super) type Socket = WebSocketStream<Box<dyn Bytes>>;
+pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// What each address is offered: those that were seen to know no subprotocol are offered none.
+#[derive(Default)]
+pub(super) struct Offers {
+    plain: Vec<Endpoint>,
+}
 
 /// What a handshake offers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Offer {
+enum Offer {
     Protocols,
-    /// This server was seen to know none.
     Nothing,
 }
 
-/// Connects. What is offered changes with what the server was seen to know.
-pub(super) async fn connect(
-    uplink: &WebSocketUplink,
-    endpoint: &Endpoint,
-    offer: &mut Offer,
-) -> Result<(Socket, Form), Explained> {
-    match handshake(uplink, endpoint, *offer).await {
-        // A server that knows no subprotocol answers without one. The library takes that for an error, so it is asked
-        // again without an offer.
-        Err(Failed::Protocol) => *offer = Offer::Nothing,
-        Err(Failed::Other(why)) => {
-            // It may come back as another server.
-            *offer = Offer::Protocols;
-            return Err(why);
+impl Offers {
+    pub(super) async fn connect(
+        &mut self,
+        uplink: &WebSocketUplink,
+        endpoint: &Endpoint,
+    ) -> Result<(Socket, Form), Explained> {
+        let is_plain = self.plain.contains(endpoint);
+        let offer = if is_plain { Offer::Nothing } else { Offer::Protocols };
+        match handshake(uplink, endpoint, offer).await {
+            // A server that knows no subprotocol answers without one. The library takes that for an error, so it is
+            // asked again without an offer.
+            Err(Failed::Protocol) => self.plain.push(endpoint.clone()),
+            Err(Failed::Other(why)) => {
+                // It may come back as another server.
+                self.plain.retain(|plain| plain != endpoint);
+                return Err(why);
+            }
+            Ok(connected) => return Ok(connected),
         }
-        Ok(connected) => return Ok(connected),
+        handshake(uplink, endpoint, Offer::Nothing).await.map_err(|failed| match failed {
+            Failed::Protocol => "it insists on a protocol that was not offered".to_owned().into(),
+            Failed::Other(why) => why,
+        })
     }
-    handshake(uplink, endpoint, *offer).await.map_err(|failed| match failed {
-        Failed::Protocol => "it insists on a protocol that was not offered".to_owned().into(),
-        Failed::Other(why) => why,
-    })
 }
 
 enum Failed {

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use self::alarms::Alarms;
 pub use self::topics::STATUS;
 use self::topics::Topics;
-use super::again::{self, CONNECT_DEADLINE, Known, Way};
+use super::again::{self, CONNECT_DEADLINE, Known, Way, warn_of_eavesdroppers};
 use super::link::Link;
 use super::open::{self, open};
 use super::session::Ended;
@@ -82,8 +82,10 @@ pub async fn run(uplink: MqttUplink, link: watch::Sender<Link>, stop: Stop) {
         name: uplink.name.clone(),
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
-        secret: uplink.password.as_ref().map(|_| "password"),
     };
+    if uplink.password.is_some() {
+        warn_of_eavesdroppers(&uplink.endpoints, "password", "mqtts");
+    }
     let topics = Topics::new(&uplink.settings.topic, &uplink.connect.device);
     let alarms = Alarms::new(uplink.alarms.iter().cloned());
     let way = Mqtt { uplink, topics, alarms, is_refused: false };
@@ -116,7 +118,12 @@ struct Limits {
 impl Way for Mqtt {
     type Connection = Connection;
 
+    fn protocol(_: &Connection) -> &'static str {
+        "MQTT 5"
+    }
+
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, Explained> {
+        let tls = self.uplink.tls.as_ref();
         let builder = AsyncClient::builder(self.options(endpoint)).capacity(session::REQUESTS);
         let (client, mut events) = builder.try_build().map_err(|e| e.to_string())?;
         let answer = async {
@@ -124,17 +131,14 @@ impl Way for Mqtt {
                 match events.poll().await {
                     Ok(Event::Incoming(Incoming::ConnAck(answer))) => return Ok(answer),
                     Ok(_) => {}
-                    Err(error) => return Err(explain(&error, self.uplink.tls.as_ref())),
+                    Err(ConnectionError::Io(error)) => return Err(open::explain(&error, tls)),
+                    Err(error) => return Err(explain(&error).into()),
                 }
             }
         };
         let answer = timeout(CONNECT_DEADLINE, answer).await;
         let answer = answer.map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))??;
         Ok(Connection { client, events, limits: limits(&answer)? })
-    }
-
-    fn protocol(&self, _connection: &Connection) -> &'static str {
-        "MQTT 5"
     }
 
     async fn deliver(&mut self, connection: Connection, stop: &mut Stop) -> Ended {
@@ -188,18 +192,7 @@ fn limits(answer: &ConnAck) -> Result<Limits, String> {
 }
 
 /// What became of a connection, in words of ours.
-fn explain(error: &ConnectionError, tls: Option<&Tls>) -> Explained {
-    match error {
-        ConnectionError::MqttState(StateError::Io(error))
-        | ConnectionError::Io(error)
-        | ConnectionError::MqttState(StateError::Deserialization(MqttError::Io(error))) => {
-            open::explain(error, tls)
-        }
-        other => explain_refusal(other).into(),
-    }
-}
-
-fn explain_refusal(error: &ConnectionError) -> String {
+fn explain(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(code) => {
             let code = words(code);
@@ -224,6 +217,12 @@ fn explain_refusal(error: &ConnectionError) -> String {
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
             "the broker closed the connection".to_owned()
+        }
+        ConnectionError::MqttState(StateError::Io(error)) | ConnectionError::Io(error) => {
+            error.to_string()
+        }
+        ConnectionError::MqttState(StateError::Deserialization(MqttError::Io(error))) => {
+            error.to_string()
         }
         ConnectionError::Timeout(_) => format!("no answer within {CONNECT_DEADLINE:?}"),
         other => other.to_string(),

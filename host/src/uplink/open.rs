@@ -1,4 +1,4 @@
-//! Opens the byte stream to an endpoint: a TCP connection, with TLS where the address says so.
+//! Opens the bytes' way to an endpoint: a TCP connection, and TLS over it where the address says so.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use super::dial::dial;
 use super::tls::Explained;
 use super::{Endpoint, Tls};
 
-/// Bytes both ways.
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+/// TCP, or TLS over it.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Bytes for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// Looks the name up, anew each time, and connects.
-pub(super) async fn open(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Box<dyn Bytes>> {
+pub(super) async fn open(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Box<dyn Stream>> {
     let stream = dial(endpoint.host(), endpoint.port()).await?;
     match tls {
         _ if !endpoint.is_encrypted() => Ok(Box::new(stream)),
@@ -24,11 +24,11 @@ pub(super) async fn open(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<B
     }
 }
 
-/// Why a byte stream did not come about, or ended.
+/// What an error of such a stream means.
 pub(super) fn explain(error: &io::Error, tls: Option<&Tls>) -> Explained {
-    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match (cause, tls) {
-        (Some(cause), Some(tls)) => tls.explain(cause),
+    let broken = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match (broken, tls) {
+        (Some(broken), Some(tls)) => tls.explain(broken),
         _ => error.to_string().into(),
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 
+use super::again::at;
 use super::connect::Socket;
 use super::delivery::{Delivery, Kind, Order, Turn};
 use super::websocket::WebSocketUplink;
@@ -279,14 +280,6 @@ impl Session<'_> {
         if let Ok(Err(error)) = timeout(CLOSE_DEADLINE, closing).await {
             tracing::debug!("The connection did not close in order: {error}.");
         }
-    }
-}
-
-/// Waits for a moment, or for ever where there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

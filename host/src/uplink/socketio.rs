@@ -21,9 +21,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use self::packet::{Hello, Packet};
-use super::again::{self, CONNECT_DEADLINE, Known, Way};
+use super::again::{self, CONNECT_DEADLINE, Known, Way, warn_of_eavesdroppers};
 use super::link::Link;
-use super::open::{self, Bytes, open};
+use super::open::{self, Stream, open};
 use super::session::Ended;
 use super::tls::Explained;
 use super::wire::{Connect, to_json};
@@ -82,8 +82,10 @@ pub async fn run(uplink: SocketIoUplink, link: watch::Sender<Link>, stop: Stop) 
         name: uplink.name.clone(),
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
-        secret: uplink.token.as_ref().map(|_| "token"),
     };
+    if uplink.token.is_some() {
+        warn_of_eavesdroppers(&uplink.endpoints, "token", "https");
+    }
     again::run(known, SocketIo { uplink }, link, stop).await;
 }
 
@@ -91,7 +93,7 @@ struct SocketIo {
     uplink: SocketIoUplink,
 }
 
-type Socket = WebSocketStream<Box<dyn Bytes>>;
+type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// A server that took us.
 struct Connection {
@@ -111,13 +113,13 @@ struct Limits {
 impl Way for SocketIo {
     type Connection = Connection;
 
+    fn protocol(_: &Connection) -> &'static str {
+        "socket.io"
+    }
+
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, Explained> {
         let connected = timeout(CONNECT_DEADLINE, self.shake_hands(endpoint)).await;
         connected.map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))?
-    }
-
-    fn protocol(&self, _connection: &Connection) -> &'static str {
-        "socket.io"
     }
 
     async fn deliver(&mut self, connection: Connection, stop: &mut Stop) -> Ended {
@@ -161,9 +163,7 @@ impl SocketIo {
                     Some(limits) => return Ok(Connection { socket, limits }),
                     None => return Err("the server connects before it opens".to_owned().into()),
                 },
-                Packet::Refused(why) => {
-                    return Err(format!("the server refuses us: {why}").into());
-                }
+                Packet::Refused(why) => return Err(format!("the server refuses us: {why}").into()),
                 Packet::Disconnected | Packet::Close => {
                     return Err("the server closed the connection".to_owned().into());
                 }

@@ -1,11 +1,11 @@
-//! A WebSocket uplink that connects, delivers, and connects again, until it is told to stop.
+//! The way out over a WebSocket: to a hub of Weir's own, or to any server that takes messages one by one.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::again::{self, Known, Way};
-use super::connect::{Offer, Socket, connect};
+use super::again::{self, Known, Way, warn_of_eavesdroppers};
+use super::connect::{Offers, Socket};
 use super::delivery::Order;
 use super::link::Link;
 use super::session::{self, Ended, Form};
@@ -40,39 +40,36 @@ pub type Answer = Box<dyn Fn(Event) + Send + Sync>;
 
 /// Delivers until `stop` is said, then for at most a second what is left.
 pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, stop: Stop) {
+    if uplink.token.is_some() {
+        warn_of_eavesdroppers(&uplink.endpoints, "token", "wss");
+    }
     let known = Known {
         name: uplink.name.clone(),
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
-        secret: uplink.token.as_ref().map(|_| "token"),
     };
     // An earlier process of this device may have sent all that has a number.
     let ever_sent = uplink.place.last();
-    let offers = vec![Offer::Protocols; uplink.endpoints.len()];
-    again::run(known, WebSocket { uplink, offers, ever_sent }, link, stop).await;
+    let way = WebSocket { uplink, offers: Offers::default(), ever_sent };
+    again::run(known, way, link, stop).await;
 }
 
-/// What outlives a connection.
 struct WebSocket {
     uplink: WebSocketUplink,
-    /// What each of the endpoints is offered.
-    offers: Vec<Offer>,
-    /// The highest number that went out over any connection.
+    offers: Offers,
+    /// The highest number that went out over any connection: none above it can be acked.
     ever_sent: u64,
 }
 
 impl Way for WebSocket {
     type Connection = (Socket, Form);
 
-    async fn connect(&mut self, endpoint: &Endpoint) -> Result<(Socket, Form), Explained> {
-        let number = self.uplink.endpoints.iter().position(|known| known == endpoint);
-        let offer = number.and_then(|number| self.offers.get_mut(number));
-        let mut first = Offer::Protocols;
-        connect(&self.uplink, endpoint, offer.unwrap_or(&mut first)).await
+    fn protocol((_, form): &(Socket, Form)) -> &'static str {
+        form.name()
     }
 
-    fn protocol(&self, (_, form): &(Socket, Form)) -> &'static str {
-        form.name()
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<(Socket, Form), Explained> {
+        self.offers.connect(&self.uplink, endpoint).await
     }
 
     async fn deliver(&mut self, (socket, form): (Socket, Form), stop: &mut Stop) -> Ended {

@@ -24,6 +24,7 @@ const USUAL_NAME: &str = "uplink";
 const CATCH_UP_RATES: RangeInclusive<i64> = 1..=100_000;
 /// What it is when the file does not say it: an hour at one reading a second of twenty sensors comes in 72 s, with 125 kB/s.
 const CATCH_UP_RATE: u32 = 1_000;
+
 /// What of the rest of the file an uplink depends on.
 pub(super) struct Whole<'n> {
     /// The device's name, if it is right.
@@ -121,21 +122,18 @@ impl<'a> Checker<'_, 'a, '_> {
         if tls.as_ref().is_some_and(|tls| *tls != TlsSettings::default())
             && endpoints.as_ref().is_some_and(is_plain)
         {
-            let text = format!(
-                "{}: certificates are of use with an encrypted address alone: wss://, https:// or mqtts://",
-                keys.place
-            );
+            let scheme = match protocol {
+                Some(Protocol::Mqtt(_)) => "an mqtts",
+                Some(Protocol::SocketIo(_)) => "an https",
+                _ => "a wss",
+            };
+            let text =
+                format!("{}: certificates are of use with {scheme}:// address alone", keys.place);
             self.source.problem(keys.span(), text);
         }
         keys.finish(self.source);
-        Some(Uplink {
-            name: name?,
-            protocol: protocol?,
-            endpoints: endpoints?,
-            token_file,
-            tls: tls?,
-            order,
-        })
+        let (name, protocol, endpoints) = (name?, protocol?, endpoints?);
+        Some(Uplink { name, protocol, endpoints, token_file, tls: tls?, order })
     }
 
     fn token_file(&mut self, keys: &mut Keys<'_, 'a>) -> Option<PathBuf> {

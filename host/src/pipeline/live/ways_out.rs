@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::LiveError;
 use super::kept::Kept;
-use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles, is_private};
+use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles};
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::health::UplinkLink;
 use crate::pipeline::sink::Intake;
@@ -77,10 +77,6 @@ pub(super) struct OwnHub {
 
 pub(super) async fn open_dashboard(pipeline: &Pipeline) -> Result<Option<OwnHub>, LiveError> {
     let Some(dashboard) = &pipeline.dashboard else { return Ok(None) };
-    if dashboard.certificate.is_none() && !is_private(dashboard.listen) {
-        let listen = dashboard.listen;
-        tracing::warn!(%listen, "The page is not encrypted: whoever is on the way can read it.");
-    }
     let files = dashboard
         .certificate
         .clone()
@@ -184,10 +180,10 @@ impl Shared<'_> {
         order: Order,
     ) -> impl Future<Output = ()> + use<> {
         let Begun { name, place, link } = begun;
+        let Credentials { token, tls } = credentials;
         let answers = self.intake.clone();
         let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
         let connect = self.connect.clone();
-        let Credentials { token, tls } = credentials;
         let uplink = WebSocketUplink { name, endpoints, token, tls, connect, place, order, answer };
         uplink::run(uplink, link, self.stop.clone())
     }

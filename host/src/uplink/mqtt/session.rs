@@ -109,7 +109,7 @@ async fn drive(mut events: EventLoop, birth: &Notify) -> String {
             Err(ConnectionError::RequestsDone) => {
                 return "the connection was closed from here".to_owned();
             }
-            Err(error) => return explain(&error, None).why,
+            Err(error) => return explain(&error),
         }
     }
 }
