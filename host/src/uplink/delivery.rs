@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Most messages that are sent and not yet acked, of the live ones and of those that waited each. A hub acks when its disk
+/// Most numbers that are sent and not yet acked, of the live ones and of those that waited each. A hub acks when its disk
 /// has them: with this a slow one of four writes a second still takes 16,000 messages a second.
 const WINDOW: u64 = 4_096;
 /// So many messages go out at once: no live one needs to overtake them.
@@ -163,6 +163,11 @@ impl Delivery {
     /// Whether something was sent that is not acked.
     pub(super) fn is_waiting(&self) -> bool {
         self.sent > self.acked || self.live.as_ref().is_some_and(|live| live.sent > live.acked)
+    }
+
+    /// Up to which numbers all is acked, of those in order and of the live ones.
+    pub(super) fn acked_of_all(&self) -> (u64, u64) {
+        (self.acked, self.live.as_ref().map_or(self.acked, |live| live.acked))
     }
 
     /// Once all that was overtaken is acked there is one order again.

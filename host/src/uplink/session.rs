@@ -11,7 +11,7 @@ use super::again::at;
 use super::connect::Socket;
 use super::delivery::{Delivery, Kind, Order, Turn};
 use super::websocket::WebSocketUplink;
-use super::wire::{Connect, Event, HubMessage, as_late, to_json};
+use super::wire::{self, Connect, Event, GIVEN_UP, HubMessage, as_late, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
 
@@ -174,22 +174,14 @@ impl Session<'_> {
         let mut waiting = self.uplink.place.read(turn.after, most).await;
         let is_beyond = waiting.first().is_some_and(|stored| stored.seq > turn.upto);
         waiting.retain(|stored| stored.seq <= turn.upto);
-        let mut bytes = 0;
-        let mut fits = |stored: &Stored| {
-            bytes += stored.json.len();
-            bytes <= FRAME_BYTES
-        };
-        // One that is larger by itself goes alone.
-        let count = waiting.iter().take_while(|stored| fits(stored)).count().max(1);
+        let count = fitting(&waiting);
         waiting.truncate(count);
-        let now = Instant::now();
-        let Some(last) = waiting.last().map(|stored| stored.seq) else {
-            if is_beyond {
-                // What is missing in between will never come: the spool says so in a message.
-                self.delivery.has_sent(turn.kind, 0, turn.upto, now);
-            }
-            return Ok(is_beyond);
+        let last = match waiting.last() {
+            Some(stored) => stored.seq,
+            None if is_beyond => turn.upto,
+            None => return Ok(false),
         };
+        let now = Instant::now();
         if !self.delivery.is_waiting() {
             self.progressed = now;
         }
@@ -199,7 +191,10 @@ impl Session<'_> {
                     waiting.iter().map(|stored| Message::text(stored.json.as_ref())).collect();
                 self.write(frames).await?;
             }
-            Form::Weir => self.write(vec![Message::text(array(&waiting, turn.kind))]).await?,
+            Form::Weir => {
+                let frame = array(&waiting, turn.kind, (turn.after, last));
+                self.write(vec![Message::text(frame)]).await?;
+            }
         }
         self.delivery.has_sent(turn.kind, waiting.len() as u64, last, now);
         *self.ever_sent = last.max(*self.ever_sent);
@@ -241,10 +236,16 @@ impl Session<'_> {
             Ok(HubMessage::Ack { seq, ahead }) => {
                 let highest = ahead.map_or(seq, |(_, to)| to.max(seq));
                 if highest > *self.ever_sent {
-                    return Err(format!("the hub acked {highest}, which was never sent"));
+                    return Err(format!(
+                        "the hub acked {highest}, which was never sent: was the disk of this device copied or restored? \
+                         then remove `spool` in its data folder"
+                    ));
                 }
-                self.progressed = Instant::now();
+                let before = self.delivery.acked_of_all();
                 self.uplink.place.ack(self.delivery.ack(seq, ahead));
+                if self.delivery.acked_of_all() != before {
+                    self.progressed = Instant::now();
+                }
                 Ok(())
             }
             Ok(HubMessage::Command { id, command }) => self.refuse(id, &command),
@@ -283,16 +284,58 @@ impl Session<'_> {
     }
 }
 
-fn array(messages: &[Stored], kind: Kind) -> String {
+/// How many of the messages go into one frame; one that is too large by itself goes alone.
+fn fitting(messages: &[Stored]) -> usize {
+    let mut bytes = 0;
+    let fits = messages.iter().take_while(|stored| {
+        bytes += stored.json.len();
+        bytes <= FRAME_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// A frame of the messages after one number and up to another. What is missing between them is declared where it is missing:
+/// the spool's own notice of it may be far behind, and a hub acks no further than what it knows of.
+fn array(messages: &[Stored], kind: Kind, (after, upto): (u64, u64)) -> String {
     let mut text =
-        String::with_capacity(messages.iter().map(|m| m.json.len() + 13).sum::<usize>() + 2);
-    for (position, message) in messages.iter().enumerate() {
-        text.push(if position == 0 { '[' } else { ',' });
-        match kind {
-            Kind::Current => text.push_str(&message.json),
-            Kind::Late => text.push_str(&as_late(&message.json)),
+        String::with_capacity(messages.iter().map(|m| m.json.len() + 13).sum::<usize>() + 128);
+    let mut put = |message: &str| {
+        text.push(if text.is_empty() { '[' } else { ',' });
+        text.push_str(message);
+    };
+    let mut next = after + 1;
+    for stored in messages {
+        if next < stored.seq && !declares(&stored.json, next, stored.seq - 1) {
+            put(&gap(next, stored.seq - 1));
         }
+        match kind {
+            Kind::Current => put(&stored.json),
+            Kind::Late => put(&as_late(&stored.json)),
+        }
+        next = stored.seq + 1;
+    }
+    if next <= upto {
+        put(&gap(next, upto));
     }
     text.push(']');
     text
+}
+
+/// A message without a number: these numbers are not kept any more.
+fn gap(from: u64, to: u64) -> String {
+    let reason = GIVEN_UP.into();
+    wire::Message { seq: None, late: false, body: Event::Dropped { from, to, reason }.into() }
+        .to_json()
+}
+
+/// Whether a message is itself the spool's notice of these numbers.
+fn declares(json: &str, first: u64, last: u64) -> bool {
+    const NOTICE: &str = r#"{"type":"dropped","#;
+    if !json.starts_with(NOTICE) {
+        return false;
+    }
+    match serde_json::from_str(json) {
+        Ok(Event::Dropped { from, to, .. }) => from <= first && last <= to,
+        _ => false,
+    }
 }

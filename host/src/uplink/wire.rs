@@ -16,6 +16,9 @@ pub const UNSYNCHRONIZED: &str = "unsynchronized";
 /// The `reason` of numbers that were set aside for a process that ended without saying how many it used: most of them
 /// never were a message.
 pub const UNCLEAN_STOP: &str = "unclean-stop";
+/// The reason of a `dropped` without a number: a device says so in the place of what it does not keep any more, whenever it
+/// gets there. The numbered message that says why comes in its own turn.
+pub const GIVEN_UP: &str = "given-up";
 
 /// The first message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
