@@ -50,11 +50,18 @@ Devices:   ws://{address}/uplink"
                 );
             }
             let (stopper, stopped) = stop::channel();
-            let served = tokio::spawn(hub::serve(listener, store, stopped));
-            signals.wait(None).await;
-            stopper.stop();
-            served.await?;
-            Ok::<(), Failure>(())
+            let mut served = tokio::spawn(hub::serve(listener, store, stopped));
+            tokio::select! {
+                _signal = signals.wait(None) => {
+                    stopper.stop();
+                    served.await?;
+                    Ok::<(), Failure>(())
+                }
+                ended = &mut served => {
+                    ended?;
+                    Err("the hub ended by itself".into())
+                }
+            }
         })?
     }
 }

@@ -65,10 +65,11 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) {
     let store = store.map(Arc::new);
     let hub = Arc::new(Hub::new(if store.is_some() { Keeps::OnDisk } else { Keeps::InMemory }));
-    let writer = store.clone().map(|store| {
+    let mut writer = JoinSet::new();
+    if let Some(store) = store.clone() {
         let hub = hub.clone();
-        tokio::task::spawn_blocking(move || store::write(&store, &hub))
-    });
+        writer.spawn_blocking(move || store::write(&store, &hub));
+    }
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
         .route("/api/live", get(live::live))
@@ -92,6 +93,11 @@ pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) 
     loop {
         let accepted = tokio::select! {
             () = stop.wait() => break,
+            Some(ended) = writer.join_next() => {
+                // Without it nothing would ever be acked again: whoever started the hub can start it anew.
+                tracing::error!("The store's thread has ended by itself: {ended:?}.");
+                break;
+            }
             // Finished tasks are taken off the set as they end.
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &room) => accepted,
@@ -124,9 +130,7 @@ pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) 
         tracing::debug!("Some connections did not end in time.");
     }
     hub.close();
-    if let Some(writer) = writer
-        && timeout(STORE_DEADLINE, writer).await.is_err()
-    {
+    if timeout(STORE_DEADLINE, writer.join_next()).await.is_err() {
         tracing::warn!("The disk did not take what was not acked yet: devices will send it again.");
     }
 }
