@@ -49,6 +49,7 @@ fn each_thing_is_named_in_its_own_rooms_only() {
         ("wasmparser::", &["plugin"]),
         ("tungstenite", &["uplink"]),
         ("axum::", &["hub"]),
+        ("rustls::", &["hub", "uplink"]),
         ("toml::", &["pipeline"]),
     ] {
         let mut found = BTreeSet::new();
@@ -74,7 +75,7 @@ fn arrows_point_one_way() {
         ("sensor", &["reading", "clock", "stop", "file"]),
         ("plugin", &["reading", "file", "data_dir"]),
         ("spool", &["reading", "uplink"]),
-        ("uplink", &["reading", "stop", "file", "spool"]),
+        ("uplink", &["reading", "clock", "stop", "file", "spool"]),
         ("output", &["reading", "stop", "uplink"]),
         ("hub", &["reading", "stop", "file", "data_dir", "uplink"]),
     ] {

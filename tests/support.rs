@@ -103,8 +103,17 @@ impl Running {
 
     /// The most memory that the process ever had, in KiB.
     pub fn most_memory_kib(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that the process has now, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 

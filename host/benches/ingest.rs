@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may fail loudly")]
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{accept_async, connect_async};
-use weir::hub::{Limits, Store, bind, serve};
+use weir::hub::{Door, Gate, Limits, Listening, Store, serve};
 use weir::stop;
 
 /// As many as a device puts into one frame.
@@ -113,10 +112,11 @@ async fn echoed(frames: &[Utf8Bytes]) -> Duration {
 /// How long until all was acked. At most so many messages are sent and not acked.
 async fn taken(frames: &[Utf8Bytes], folder: Option<&Path>, window: u64) -> Duration {
     let store = folder.map(|folder| Store::new(folder, Limits::default()).unwrap());
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
+    let door = Door::open(([127, 0, 0, 1], 0).into(), None).await.unwrap();
+    let address = door.address();
+    let listening = Listening { doors: vec![door], gate: Gate::open() };
     let (stopper, stopped) = stop::channel();
-    let hub = tokio::spawn(serve(listener, store, stopped));
+    let hub = tokio::spawn(serve(listening, store, stopped));
     let mut request = format!("ws://{address}/uplink").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "weir.v1".parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();

@@ -80,7 +80,7 @@ fn ahead(wall: Timestamp, steady: Timestamp) -> i64 {
 /// Whether the kernel takes its clock for right: a time server set it, and the error that grows since then is below
 /// 16 s (`adjtimex(2)`, `TIME_ERROR`).
 #[expect(unsafe_code, reason = "no crate in the tree has a safe adjtimex")]
-fn is_synchronized() -> bool {
+pub fn is_synchronized() -> bool {
     // SAFETY: all of `timex` are integers, for which zero is a value; with `modes` 0 the call only writes into it.
     let state = unsafe {
         let mut timex: libc::timex = std::mem::zeroed();

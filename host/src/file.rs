@@ -4,14 +4,14 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// A regular file's bytes; an error when it is something else, or has more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Asked before it is opened: opening a FIFO would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR));
     }
     bounded(File::open(path)?, most)
 }
@@ -32,8 +32,35 @@ pub fn bounded(input: impl Read, most: u64) -> io::Result<Vec<u8>> {
 /// As [`read`], and the bytes must be UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, NOT_TEXT))
 }
+
+/// As [`read_text`], and nobody else may read or change it: it is of this user, for its owner alone, or of root, who may let
+/// a group read it (as systemd does with a service's credentials).
+pub fn read_secret(path: &Path, most: u64) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR));
+    }
+    let file = File::open(path)?;
+    // Of what was opened, not of what the name leads to by now.
+    let found = file.metadata()?;
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    let is_ours = owner == rustix::process::geteuid().as_raw();
+    if !is_ours && owner != 0 {
+        let text = format!("it belongs to another user (uid {owner}), who can change it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    let forbidden = if is_ours { 0o077 } else { 0o037 };
+    if mode & forbidden != 0 {
+        let text = format!("others may read or change it (mode {mode:04o}): `chmod 600` it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    String::from_utf8(bounded(file, most)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, NOT_TEXT))
+}
+
+const NOT_REGULAR: &str = "it is not a regular file";
+const NOT_TEXT: &str = "it is not UTF-8 text";
 
 /// Writes a file of these parts for this user alone, so that after a power cut either the old or the new one is there, whole.
 /// Two that write the same file at once are the caller's to keep apart.
@@ -56,6 +83,26 @@ pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     // The name itself is on the disk when its folder is.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder)?.sync_all()
+}
+
+/// What tells a file from the one that takes its place: which it is, how long, and when it was written or given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    inode: (u64, u64),
+    length: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The stamp of the file that a path leads to; `None` without one.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let found = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        inode: (found.dev(), found.ino()),
+        length: found.len(),
+        written: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
+    })
 }
 
 /// Bytes as two digits each.
@@ -108,6 +155,24 @@ mod tests {
         assert_eq!(read(&file, 4).unwrap_err().to_string(), "it has more than 4 bytes");
         for other in [folder.path(), Path::new("/dev/zero")] {
             assert_eq!(read(other, 4).unwrap_err().to_string(), "it is not a regular file");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "secret").unwrap();
+        for (mode, fits) in
+            [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)]
+        {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let read = read_secret(&file, 100);
+            assert_eq!(read.is_ok(), fits, "{mode:o}: {read:?}");
+            if let Err(error) = read {
+                let text = error.to_string();
+                assert!(text.contains(&format!("(mode {mode:04o}): `chmod 600` it")), "{text}");
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use clap::Args;
 
 use super::run::all_of;
 use super::{Failure, block_on, parse_duration, say};
-use crate::pipeline::{LiveError, LiveOptions, check, run};
+use crate::hub::is_private;
+use crate::pipeline::{Dashboard, LiveError, LiveOptions, check, run};
 use crate::plugin::EngineSettings;
 use crate::sensor::SystemPaths;
 
@@ -21,6 +22,9 @@ pub(super) struct Demo {
     /// Where the page is served; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Let other machines see the page, without encryption: in a network that you trust.
+    #[arg(long)]
+    insecure: bool,
     /// Stop after this, for instance 10s.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -30,7 +34,13 @@ impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut pipeline = check("demo.toml", PIPELINE, Path::new("."))?;
         if let Some(listen) = self.listen {
-            pipeline.dashboard = Some(listen);
+            if !self.insecure && !is_private(listen) {
+                let text = format!(
+                    "--listen {listen}: other machines can reach it: add --insecure in a network that you trust"
+                );
+                return Err(text.into());
+            }
+            pipeline.dashboard = Some(Dashboard { listen, certificate: None });
         }
         let options = LiveOptions {
             system: SystemPaths::new(Path::new("/"), None),
@@ -41,10 +51,9 @@ impl Demo {
             data_dir: None,
         };
         let ran = block_on(run(pipeline, &options, |dashboard| {
-            if let Some(address) = dashboard {
+            if let Some(page) = dashboard {
                 // The demo goes on when nobody reads what it prints.
-                let _said =
-                    say(format_args!("Dashboard: http://{address}/  (Ctrl-C ends the demo)"));
+                let _said = say(format_args!("Dashboard: {page}  (Ctrl-C ends the demo)"));
             }
         }))?;
         ran.map_err(|refused| {

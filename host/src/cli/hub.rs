@@ -1,56 +1,116 @@
 //! `weir hub`: the receiver with the live page.
 
+mod token;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
+use super::run::state_directory;
 use super::{Failure, block_on, parse_duration, say};
-use crate::hub::{Limits, Store};
+use crate::hub::{self, Asked, Door, Gate, HubTls, Limits, Listening, Store, TlsFiles, is_private};
 use crate::pipeline::Signals;
-use crate::{hub, stop};
+use crate::stop;
+use crate::uplink::certificate::CertificateFiles;
 
 /// Receive devices' messages and show them on a live page.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Hub {
-    /// Where to listen.
+    #[command(subcommand)]
+    command: Option<HubCommand>,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+#[derive(Subcommand)]
+enum HubCommand {
+    Token(token::Token),
+}
+
+#[derive(Args)]
+struct Listen {
+    /// Where to listen. Beyond this machine it needs --certificate-file, or --insecure.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Keep what devices send in this folder, and ack it when it is there. Without, a restart forgets it.
+    /// PEM: the hub's certificate, and those between it and its authority. Read again when it is renewed.
+    #[arg(long, value_name = "FILE", alias = "cert-file", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// PEM: the certificate's private key, readable by its owner alone.
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
+    /// PEM: who signs the certificates of devices. Without one that it signed no device may send; the page needs none.
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    client_ca_file: Option<PathBuf>,
+    /// Listen beyond this machine without encryption: whoever is on the way can read and change everything.
+    #[arg(long, conflicts_with = "certificate_file")]
+    insecure: bool,
+    /// The hub's folder: what devices send, acked when it is there, and their tokens. Without one a restart forgets it. Default: the first folder of $STATE_DIRECTORY, which systemd sets.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Keep it for so long.
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration, requires = "data_dir")]
+    /// Keep what devices send for so long.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
     keep: Duration,
-    /// Keep about so many MiB; the oldest messages make room.
-    #[arg(long, value_name = "MIB", default_value_t = 4096, requires = "data_dir")]
+    /// Keep about so many MiB of it; the oldest messages make room.
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
     most_mib: u64,
 }
 
 impl Hub {
     pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Some(HubCommand::Token(token)) => token.run(),
+            None => self.listen.run(),
+        }
+    }
+}
+
+impl Listen {
+    fn run(self) -> Result<(), Failure> {
         allow_files();
+        let files = self.certificate_file.zip(self.key_file);
+        if !self.insecure && files.is_none() && !is_private(self.listen) {
+            let text = format!(
+                "--listen {}: other machines can reach it: add --certificate-file and --key-file, or --insecure in a \
+                 network that you trust",
+                self.listen
+            );
+            return Err(text.into());
+        }
+        let has_client_ca = self.client_ca_file.is_some();
+        let files = files.map(|(certificate_file, key_file)| TlsFiles {
+            certificate: CertificateFiles { certificate_file, key_file },
+            client_ca_file: self.client_ca_file,
+        });
+        let tls = files.map(HubTls::new).transpose()?;
+        let is_open = !is_private(self.listen) && tls.is_none();
+        // Who shows a certificate, listens to nobody but this machine, or is told to trust everybody, needs no token.
+        let asked = if is_private(self.listen) || has_client_ca || self.insecure {
+            Asked::WithAFile
+        } else {
+            Asked::Everybody
+        };
+        let data_dir = self.data_dir.or_else(state_directory);
+        let limits = Limits { keep: self.keep, most_bytes: self.most_mib.saturating_mul(1 << 20) };
+        let store = data_dir.as_deref().map(|folder| Store::new(folder, limits)).transpose()?;
+        if store.is_none() {
+            tracing::info!(
+                "What devices send is kept in memory and forgotten with a restart (--data-dir keeps it)."
+            );
+        }
+        let gate = gate(data_dir, asked)?;
+        warn(&gate, self.listen, is_open);
         block_on(async {
-            let limits =
-                Limits { keep: self.keep, most_bytes: self.most_mib.saturating_mul(1 << 20) };
-            let store = self.data_dir.as_deref().map(|folder| Store::new(folder, limits));
-            let store = store.transpose()?;
-            let listener = hub::bind(self.listen).await?;
-            let address = listener.local_addr()?;
+            let door = Door::open(self.listen, tls).await?;
             let mut signals = Signals::new()?;
             // The hub goes on when nobody reads what it prints.
-            let _said = say(format_args!(
-                "Dashboard: http://{address}/
-Devices:   ws://{address}/uplink"
-            ));
-            if store.is_none() {
-                tracing::info!(
-                    "What devices send is kept in memory and forgotten with a restart (--data-dir keeps it)."
-                );
-            }
+            let _said =
+                say(format_args!("Dashboard: {}\nDevices:   {}", door.page(), door.uplink()));
+            let listening = Listening { doors: vec![door], gate };
             let (stopper, stopped) = stop::channel();
-            let mut served = tokio::spawn(hub::serve(listener, store, stopped));
+            let mut served = tokio::spawn(hub::serve(listening, store, stopped));
             tokio::select! {
                 _signal = signals.wait(None) => {
                     stopper.stop();
@@ -63,6 +123,35 @@ Devices:   ws://{address}/uplink"
                 }
             }
         })?
+    }
+}
+
+fn gate(data_dir: Option<PathBuf>, asked: Asked) -> Result<Gate, Failure> {
+    match (data_dir, asked) {
+        (Some(folder), asked) => Ok(Gate::of_folder(&folder, asked)?),
+        (None, Asked::WithAFile) => Ok(Gate::open()),
+        (None, Asked::Everybody) => Err(
+            "devices from other machines need tokens: add --data-dir DIR, and make one for each by `weir hub token new \
+             DEVICE --data-dir DIR`"
+                .into(),
+        ),
+    }
+}
+
+fn warn(gate: &Gate, listen: SocketAddr, is_open: bool) {
+    match gate.count() {
+        Some(0) => tracing::warn!(
+            "No device has a token, so none is let in: make one by `weir hub token new DEVICE`."
+        ),
+        Some(tokens) => tracing::info!(tokens, "Devices are asked for their tokens."),
+        None if is_open => tracing::warn!(
+            %listen,
+            "Nobody is asked for a token: whoever reaches this address can send in any device's name."
+        ),
+        None => {}
+    }
+    if is_open {
+        tracing::warn!(%listen, "Nothing is encrypted: whoever is on the way can read it, tokens too.");
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Run {
     /// Record what comes from the sensors, so that `weir replay` repeats the run.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// The folder for what must outlive the process: the state of plugins, and their compiled code. Default: the first folder of
+    /// The folder for what must outlive the process: what waits for a hub, the state of plugins, and their compiled code. Default: the first folder of
     /// $STATE_DIRECTORY, which systemd sets; else nothing is kept.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -53,11 +53,11 @@ impl Run {
         let ran = block_on(run(pipeline, &options, |dashboard| {
             if is_forgetful {
                 tracing::info!(
-                    "No --data-dir: a restart begins delays, windows and alarms of plugins anew."
+                    "No --data-dir: a restart begins delays, windows and alarms of plugins anew, and loses what waits for a hub."
                 );
             }
-            if let Some(address) = dashboard {
-                tracing::info!("Dashboard: http://{address}/");
+            if let Some(page) = dashboard {
+                tracing::info!("Dashboard: {page}");
             }
         }))?;
         ran.map_err(|refused| all_of(&refused))
@@ -65,7 +65,7 @@ impl Run {
 }
 
 /// The folder that systemd made for this service, by `StateDirectory=`: the first of a list.
-fn state_directory() -> Option<PathBuf> {
+pub(super) fn state_directory() -> Option<PathBuf> {
     let list = std::env::var_os("STATE_DIRECTORY")?;
     let first = list.as_encoded_bytes().split(|&byte| byte == b':').next()?;
     (!first.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(first)))

@@ -1,10 +1,11 @@
 //! `/uplink`: one WebSocket a device.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Extension, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::Served;
+use super::gate::{Admission, ClientCertificate};
 use super::receive::receive;
 use super::state::Hub;
 use super::streams::Acked;
@@ -35,33 +37,50 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn uplink(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(certificate): Extension<ClientCertificate>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !is_same_origin(&headers) {
+    if !is_of_this_hub(&headers, served.gate.count().is_some()) {
         return (StatusCode::FORBIDDEN, "this page is not of this hub").into_response();
     }
+    let admission = match served.gate.admit(&headers, certificate, peer).await {
+        Ok(admission) => admission,
+        Err(refusal) => return refusal,
+    };
     upgrade
         .max_message_size(LARGEST_MESSAGE)
         .max_frame_size(LARGEST_MESSAGE)
         .protocols([PROTOCOL, PLAIN_PROTOCOL])
-        .on_upgrade(move |socket| serve(socket, served, peer))
+        .on_upgrade(move |socket| serve(socket, served, peer, admission))
 }
 
-/// Only browsers send `Origin`.
-fn is_same_origin(headers: &HeaderMap) -> bool {
+/// Whether a page that a browser has open may connect; who sends no `Origin` is no browser. Where nobody is asked for a
+/// token, the host must be named by its number or as `localhost`: any page can give this machine a name of its own.
+fn is_of_this_hub(headers: &HeaderMap, asks_for_tokens: bool) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    host.is_some() && origin.map(|(_, host)| host) == host
+    let same = || {
+        let (scheme, origin) = origin.to_str().ok()?.split_once("://")?;
+        let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+        let origin: Authority = origin.parse().ok()?;
+        let host: Authority = headers.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+        let port = |of: &Authority| of.port_u16().unwrap_or(usual);
+        let is_same =
+            origin.host().eq_ignore_ascii_case(host.host()) && port(&origin) == port(&host);
+        let bare = host.host().trim_start_matches('[').trim_end_matches(']');
+        let is_nobodys = bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok();
+        Some(is_same && (asks_for_tokens || is_nobodys))
+    };
+    same().unwrap_or(false)
 }
 
-async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr) {
+async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr, admission: Admission) {
     let acks = socket.protocol().is_some_and(|protocol| protocol == PROTOCOL);
     let mut connection = Connection {
         socket,
         hub: &served.hub,
         peer,
+        admission,
         acks,
         name: None,
         stream: None,
@@ -95,6 +114,7 @@ struct Connection<'h> {
     socket: WebSocket,
     hub: &'h Hub,
     peer: SocketAddr,
+    admission: Admission,
     acks: bool,
     name: Option<String>,
     stream: Option<Uuid>,
@@ -127,6 +147,7 @@ impl Connection<'_> {
                         Some(Err(error)) => return Err(error.to_string()),
                     }
                 }
+                () = self.admission.revoked() => return Err("its token was revoked".to_owned()),
                 acked = next_ack(&mut self.stored) => self.ack(acked).await?,
                 _ = pings.tick() => {
                     self.send(Message::Ping(Default::default())).await?;
@@ -176,7 +197,8 @@ impl Connection<'_> {
         }
         let mut json: serde_json::Value =
             serde_json::from_str(text).map_err(|e| not_of_the_wire(&e))?;
-        let name = first.device.unwrap_or_else(|| self.peer.ip().to_string());
+        let name = self.admission.name(first.device)?;
+        let name = name.unwrap_or_else(|| self.peer.ip().to_string());
         if let Some(fields) = json.as_object_mut() {
             fields.insert("device".to_owned(), name.clone().into());
         }
@@ -225,4 +247,38 @@ async fn next_ack(stored: &mut Option<watch::Receiver<Acked>>) -> Acked {
 
 fn not_of_the_wire(error: &serde_json::Error) -> String {
     format!("it sent what is not of the wire: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_speaks_to_its_own_hub_alone() {
+        for (origin, host, with_tokens, without) in [
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", true, true),
+            ("http://localhost:8080", "LOCALHOST:8080", true, true),
+            ("http://[::1]:8080", "[::1]:8080", true, true),
+            ("https://192.168.1.5", "192.168.1.5:443", true, true),
+            ("https://Hub.example", "hub.example", true, false),
+            ("https://hub.example", "hub.example:443", true, false),
+            ("http://hub.example:80", "hub.example", true, false),
+            ("https://hub.example", "hub.example:8443", false, false),
+            ("http://127.0.0.1:8080", "127.0.0.1:8081", false, false),
+            ("http://evil.example", "127.0.0.1:8080", false, false),
+            ("http://evil.example:8080", "evil.example:8080", true, false),
+            ("null", "127.0.0.1:8080", false, false),
+            ("", "", false, false),
+            ("http://", "127.0.0.1", false, false),
+            ("http://127.0.0.1/x", "127.0.0.1", false, false),
+        ] {
+            let headers = HeaderMap::from_iter([
+                (header::ORIGIN, origin.parse().unwrap()),
+                (header::HOST, host.parse().unwrap()),
+            ]);
+            assert_eq!(is_of_this_hub(&headers, true), with_tokens, "{origin} {host}");
+            assert_eq!(is_of_this_hub(&headers, false), without, "{origin} {host}");
+        }
+        assert!(is_of_this_hub(&HeaderMap::new(), false));
+    }
 }

@@ -4,6 +4,8 @@ mod alarms;
 mod api;
 mod clocks;
 mod device;
+mod door;
+mod gate;
 mod history;
 mod known;
 mod live;
@@ -14,6 +16,9 @@ mod receive;
 mod state;
 mod store;
 mod streams;
+mod tls;
+mod tokens;
+mod told;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,48 +26,81 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Extension, Request};
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+pub use gate::{Asked, Gate};
+pub use tls::{HubTls, TlsFiles};
+pub use tokens::{KnownToken, TokensError, list, make, new_token, revoke};
 
 use crate::stop::Stop;
 use state::{Hub, Keeps};
 pub use store::{Limits, Store};
 
-/// How long open pages and devices are waited for when the hub stops.
-const STOP_DEADLINE: Duration = Duration::from_millis(500);
+/// How often tokens and certificates are looked at: what is revoked is out within seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long the disk may take for what is not acked yet when the hub stops.
 const STORE_DEADLINE: Duration = Duration::from_secs(1);
 /// Most questions that the store answers at the same time: each may read a million entries.
 const QUESTIONS: usize = 2;
-/// Most connections of pages and programs, and of devices that have not become a WebSocket yet.
-const CONNECTIONS: usize = 1_024;
-/// Who connects, or keeps a connection open, asks for something within this.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
-/// Who takes nothing of what was sent for so long is gone.
-const TAKE_DEADLINE: Duration = Duration::from_secs(30);
-/// When the system has no connection to give, the next try is so much later.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Takes the address, so that a port in use is noticed before anything starts.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
+/// How a hub is reached, and by whom.
+pub struct Listening {
+    /// Where: all of them lead to the same hub.
+    pub doors: Vec<Door>,
+    /// Which devices are let in, whatever the door.
+    pub gate: Gate,
+}
+
+/// An address that is taken, so that a port in use is noticed before anything starts.
+pub struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<HubTls>>,
+}
+
+impl Door {
+    /// Takes an address.
+    pub async fn open(address: SocketAddr, tls: Option<HubTls>) -> io::Result<Door> {
+        let failed =
+            |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Door { listener, address, tls: tls.map(Arc::new) })
+    }
+
+    /// The address, with the port that was free.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where a browser goes.
+    pub fn page(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
+    }
+
+    /// Where a device goes.
+    pub fn uplink(&self) -> String {
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}/uplink", self.address)
+    }
+}
+
+/// Whether no other machine reaches what listens there.
+pub fn is_private(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// Serves devices and browsers until told to stop. Without a store, what was taken is in memory alone and acked at once.
-pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) {
+pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
     let store = store.map(Arc::new);
     let hub = Arc::new(Hub::new(if store.is_some() { Keeps::OnDisk } else { Keeps::InMemory }));
     let mut writer = JoinSet::new();
@@ -70,6 +108,7 @@ pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) 
         let hub = hub.clone();
         writer.spawn_blocking(move || store::write(&store, &hub));
     }
+    let gate = Arc::new(listening.gate);
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
         .route("/api/live", get(live::live))
@@ -83,74 +122,51 @@ pub async fn serve(listener: TcpListener, store: Option<Store>, mut stop: Stop) 
         .layer(middleware::from_fn(harden))
         .with_state(Served {
             hub: hub.clone(),
+            gate: gate.clone(),
             store,
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             stop: stop.clone(),
         });
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    // Dropped with this function: connections that do not end by themselves end then.
-    let mut connections = JoinSet::new();
+    let certificates: Vec<Arc<HubTls>> =
+        listening.doors.iter().filter_map(|door| door.tls.clone()).collect();
+    let mut doors = JoinSet::new();
+    for door in listening.doors {
+        doors.spawn(door::attend(door, routes.clone(), stop.clone()));
+    }
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = stop.wait() => break,
             Some(ended) = writer.join_next() => {
                 // Without it nothing would ever be acked again: whoever started the hub can start it anew.
                 tracing::error!("The store's thread has ended by itself: {ended:?}.");
                 break;
             }
-            // Finished tasks are taken off the set as they end.
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let routes = routes.clone().layer(Extension(ConnectInfo(peer)));
-                connections.spawn(async move {
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(REQUEST_DEADLINE)
-                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-                        .with_upgrades();
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%peer, "A connection ended: {error}.");
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, for instance: the next moment may have some.
-                tracing::warn!("Cannot take a connection: {error}.");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            _ = looks.tick() => {}
+        }
+        let (gate, certificates) = (gate.clone(), certificates.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            gate.refresh();
+            certificates.iter().for_each(|tls| tls.refresh());
+        });
+        tokio::select! {
+            () = stop.wait() => break,
+            // A disk that hangs holds up nothing but this.
+            _ = look => {}
         }
     }
-    // Open pages have heard the stop too and end by themselves.
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_DEADLINE, ended).await.is_err() {
-        tracing::debug!("Some connections did not end in time.");
-    }
+    while doors.join_next().await.is_some() {}
     hub.close();
     if timeout(STORE_DEADLINE, writer.join_next()).await.is_err() {
         tracing::warn!("The disk did not take what was not acked yet: devices will send it again.");
     }
 }
 
-/// Waits for room first: connections beyond the bound wait in the system's queue.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    // A peer that reads nothing would hold its place for as long as it likes.
-    SockRef::from(&stream).set_tcp_user_timeout(Some(TAKE_DEADLINE))?;
-    Ok((stream, peer, place))
-}
-
 /// What every handler gets.
 #[derive(Clone)]
 struct Served {
     hub: Arc<Hub>,
+    gate: Arc<Gate>,
     store: Option<Arc<Store>>,
     /// Room for questions that the store answers.
     questions: Arc<Semaphore>,

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Served;
 use super::device::uplink;
+use super::gate::ClientCertificate;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -36,11 +37,12 @@ const CHART_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plotly.js
 async fn index(
     served: State<Served>,
     peer: ConnectInfo<SocketAddr>,
+    certificate: Extension<ClientCertificate>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     match upgrade {
-        Ok(upgrade) => uplink(served, peer, headers, upgrade).await,
+        Ok(upgrade) => uplink(served, peer, certificate, headers, upgrade).await,
         Err(_) => {
             let headers = [(header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, "no-cache")];
             (headers, include_str!("page/index.html")).into_response()

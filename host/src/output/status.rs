@@ -7,20 +7,16 @@ use tokio::time::timeout;
 
 use super::Pin;
 use crate::stop::Stop;
-use crate::uplink::LinkState;
+use crate::uplink::{Link, LinkState};
 
 /// Half a second on, half a second off.
 const BLINK: Duration = Duration::from_millis(500);
 
 /// Shows whether all uplinks are connected, until told to stop.
-pub async fn show_status(
-    mut pin: Box<dyn Pin>,
-    links: Vec<watch::Receiver<LinkState>>,
-    mut stop: Stop,
-) {
+pub async fn show_status(mut pin: Box<dyn Pin>, links: Vec<watch::Receiver<Link>>, mut stop: Stop) {
     let mut on = false;
     while !stop.is_said() {
-        let up = links.iter().all(|link| *link.borrow() == LinkState::Up);
+        let up = links.iter().all(|link| link.borrow().state == LinkState::Up);
         on = up || !on;
         pin.set(on);
         // Looked at twice a second: an LED that shows a change half a second later serves as well.

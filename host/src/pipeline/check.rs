@@ -1,8 +1,12 @@
 //! The pipeline file's language: every key, what it accepts, and what it means.
 
 mod limits;
+mod mqtt;
 mod sensors;
+mod socketio;
 mod stages;
+mod tls;
+mod uplinks;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,10 +17,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, list};
 use super::problems::{Problem, Problems, Source};
-use super::{Driver, MOST_SENSORS, Output, Pipeline, Sensor, Shows, Stage, Uplink};
+use super::{Driver, MOST_SENSORS, Output, Pipeline, Sensor, Shows, Stage};
 use crate::file;
 use crate::plugin::{HostLimits, PluginFile, PluginKind};
-use crate::uplink::Endpoint;
 
 /// Longest pipeline file, in bytes: 256 sensors and 256 stages fit into a tenth of it.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -102,13 +105,11 @@ impl<'a> Checker<'_, 'a, '_> {
         let stages = self.stages(&stage_tables, &names, save_interval);
         let output_tables = self.tables(&mut top, "output");
         let outputs = self.outputs(&output_tables, &stage_tables, &stages);
-        let uplink = self.table(&mut top, "uplink").map(|keys| self.uplink(keys));
-        let dashboard = self.table(&mut top, "dashboard").map(|mut keys| {
-            let listen = keys.address(self.source, "listen");
-            keys.finish(self.source);
-            listen
-        });
-        let is_linked = uplink.is_some() || dashboard.is_some();
+        let whole = uplinks::Whole { device: device.as_deref(), sensors: &names };
+        let (uplinks, is_uplinked) = self.uplinks(&mut top, &whole);
+        let spool = self.spool(&mut top);
+        let dashboard = self.table(&mut top, "dashboard").map(|keys| self.dashboard(keys));
+        let is_linked = is_uplinked || dashboard.is_some();
         let has_alarm_output = output_tables.iter().any(|(table, _)| table.contains_key("alarm"));
         if !is_linked && !has_alarm_output {
             let text = "readings have no way out: add [uplink], [dashboard] or an [[output]] with an `alarm`";
@@ -131,8 +132,9 @@ impl<'a> Checker<'_, 'a, '_> {
             stages: all_of(stages)?,
             host_limits: self.host_limits,
             outputs: outputs.into_iter().collect::<Option<_>>()?,
-            uplink: uplink.map_or(Some(None), |uplink| uplink.map(Some))?,
-            dashboard: dashboard.map_or(Some(None), |listen| listen.map(Some))?,
+            uplinks: uplinks.into_iter().collect::<Option<_>>()?,
+            spool,
+            dashboard: dashboard.map_or(Some(None), |dashboard| dashboard.map(Some))?,
         })
     }
 
@@ -249,17 +251,6 @@ impl<'a> Checker<'_, 'a, '_> {
         let simulate = keys.boolean(source, "simulate", false);
         keys.finish(source);
         Some(Output { gpio: u8::try_from(gpio?.value).ok()?, shows: shows?, active_low, simulate })
-    }
-
-    fn uplink(&mut self, mut keys: Keys<'_, 'a>) -> Option<Uplink> {
-        let allowed =
-            "a WebSocket address such as \"ws://localhost:8080\" or \"wss://hub.example/uplink\"";
-        let endpoint = keys.required(self.source, "url", allowed, Endpoint::parse);
-        let token_file = keys.parsed(self.source, "token_file", "the path of a file", |text| {
-            Some(self.folder.join(text))
-        });
-        keys.finish(self.source);
-        Some(Uplink { endpoint: endpoint?.value, token_file: token_file.map(|at| at.value) })
     }
 }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::sink::Passed;
+use tokio::sync::watch;
+
+use super::sink::{Intake, Passed};
 use crate::reading::Timestamp;
 use crate::sensor::Sampled;
-use crate::spool::Spool;
+use crate::spool::{Place, Spool};
 use crate::stop::Stop;
-use crate::uplink::wire::Event;
+use crate::uplink::wire::{Event, SpoolHealth, UplinkHealth};
+use crate::uplink::{Link, LinkState};
 
 /// How often the device tells how it is, and when it does so first.
 const HEALTH: Duration = Duration::from_secs(60);
@@ -20,10 +23,20 @@ pub(super) struct Health {
     pub(super) begun: Instant,
     pub(super) counts: Arc<Sampled>,
     pub(super) passed: Arc<Passed>,
-    pub(super) spools: Vec<Arc<dyn Spool>>,
+    pub(super) spool: Arc<Spool>,
+    pub(super) intake: Intake,
+    pub(super) links: Vec<UplinkLink>,
+}
+
+/// An uplink, as its health is told.
+pub(super) struct UplinkLink {
+    pub(super) name: Arc<str>,
+    pub(super) place: Place,
+    pub(super) link: watch::Receiver<Link>,
 }
 
 impl Health {
+    /// Tells it from time to time.
     pub(super) async fn tell(self, mut stop: Stop) {
         let mut wait = FIRST_HEALTH;
         loop {
@@ -32,20 +45,39 @@ impl Health {
                 () = tokio::time::sleep(wait) => {}
             }
             wait = HEALTH;
-            for spool in &self.spools {
-                let state = spool.state();
-                let health = Event::Health {
-                    time: Timestamp::now().to_string().into(),
-                    uptime_secs: self.begun.elapsed().as_secs(),
-                    queued: state.queued,
-                    dropped: state.dropped,
-                    missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
-                    plugin_traps: self.passed.traps.load(Ordering::Relaxed),
-                    uplinks: Vec::new(),
-                    spool: None,
-                };
-                spool.append(vec![health.into()]);
-            }
+            self.intake.append(vec![self.now().into()]);
+        }
+    }
+
+    fn now(&self) -> Event {
+        let spool = self.spool.state();
+        Event::Health {
+            time: Timestamp::now().to_string().into(),
+            uptime_secs: self.begun.elapsed().as_secs(),
+            queued: spool.queued,
+            dropped: spool.dropped,
+            missed_cycles: self.counts.missed_cycles.load(Ordering::Relaxed),
+            plugin_traps: self.passed.traps.load(Ordering::Relaxed),
+            uplinks: self.links.iter().map(UplinkLink::health).collect(),
+            spool: Some(SpoolHealth {
+                on_disk: spool.memory_only.is_none(),
+                bytes: spool.bytes_on_disk,
+                reason: spool.memory_only.as_deref().map(Into::into),
+            }),
+        }
+    }
+}
+
+impl UplinkLink {
+    fn health(&self) -> UplinkHealth {
+        let link = self.link.borrow();
+        let since = Timestamp::now().before(link.since.elapsed());
+        UplinkHealth {
+            uplink: (&*self.name).into(),
+            state: link.state.as_str().into(),
+            queued: self.place.state().queued,
+            since: Some(since.to_string().into()),
+            reason: link.reason.clone().filter(|_| link.state == LinkState::Down),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A pipeline on real time: sensors → chain thread → spools → uplinks, and outputs and a hub beside it.
+//! A pipeline on real time: sensors → chain thread → spool → uplinks, and outputs and a hub beside it.
 
 mod kept;
 mod prepared;
@@ -6,38 +6,36 @@ mod refusals;
 mod signals;
 mod ways_out;
 
-use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use refusals::LiveError;
 pub use signals::Signals;
 
 use self::prepared::Prepared;
-use self::ways_out::uplinks;
-use super::Pipeline;
+use self::ways_out::{open_spool, spawn_uplinks};
 use super::health::Health;
 use super::record::{Header, Recorder};
 use super::reload::{Reload, ReloadAt, refuse};
-use super::sink::{Passed, Sink, ended_lines, spawn_chain};
+use super::sink::{Intake, Passed, Sink, ended_lines, spawn_chain};
 use super::ticks::tick;
+use super::{DASHBOARD, Pipeline};
 use crate::data_dir::DataDir;
 use crate::hub;
 use crate::output::show_status;
 use crate::plugin::EngineSettings;
 use crate::reading::WallClock;
 use crate::sensor::{Sampled, Sampling, SystemPaths};
-use crate::spool::Spool;
+use crate::spool::{Place, Spool};
 use crate::stop::{self, Stopper};
-use crate::uplink::{self, LinkState, Scribe};
+use crate::uplink::Scribe;
 
 /// Most batches and ticks that wait for the chain. When it is full, sampling waits and counts the cycles it misses.
 const CHAIN_QUEUE: usize = 64;
@@ -46,6 +44,8 @@ const CHAIN_DEADLINE: Duration = Duration::from_millis(400);
 /// The chain and the uplinks together end within this, so that a stop takes less than two seconds.
 const STOP_DEADLINE: Duration = Duration::from_millis(1_700);
 
+/// What waits in the spool is written within this after everything else.
+const SPOOL_DEADLINE: Duration = Duration::from_secs(5);
 /// A recording's last lines are written within this after everything else.
 const RECORDING_DEADLINE: Duration = Duration::from_millis(200);
 
@@ -66,11 +66,11 @@ pub struct LiveOptions {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Runs a pipeline until a signal or its duration ends it. `ready` is told the dashboard's address.
+/// Runs a pipeline until a signal or its duration ends it. `ready` is told where the dashboard's page is.
 pub async fn run(
     pipeline: Pipeline,
     options: &LiveOptions,
-    ready: impl FnOnce(Option<SocketAddr>),
+    ready: impl FnOnce(Option<&str>),
 ) -> Result<(), Vec<LiveError>> {
     let begun = Instant::now();
     let system = |e| vec![LiveError::System(e)];
@@ -79,9 +79,9 @@ pub async fn run(
     let hangups = options.reload.as_ref().map(|_| signal(SignalKind::hangup())).transpose();
     let hangups = hangups.map_err(system)?;
     let prepared = Prepared::new(pipeline, options).await?;
-    let address = prepared.dashboard.as_ref().and_then(|listener| listener.local_addr().ok());
+    let page = prepared.dashboard.as_ref().map(|own| own.page.clone());
     let mut running = Running::start(prepared, hangups, begun).map_err(system)?;
-    ready(address);
+    ready(page.as_deref());
     let why = tokio::select! {
         why = signals.wait(options.duration) => Ok(why),
         ended = running.ended() => Err(ended),
@@ -111,53 +111,68 @@ struct Running {
     _data_dir: Option<DataDir>,
     counts: Arc<Sampled>,
     passed: Arc<Passed>,
-    spools: Vec<Arc<dyn Spool>>,
+    spool: Arc<Spool>,
+    /// The number of the last message of earlier processes.
+    begun_after: u64,
+    /// Each uplink, and how many messages of earlier processes waited for it.
+    places: Vec<(Place, u64)>,
 }
 
 impl Running {
     fn start(prepared: Prepared, hangups: Option<Signal>, begun: Instant) -> io::Result<Running> {
         let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
-        let mut uplinks = uplinks(&pipeline, &series, prepared.token, dashboard.as_ref());
+        let spool = open_spool(&pipeline, dashboard.as_ref(), &kept);
+        let begun_after = spool.last();
+        let names = pipeline.uplinks.iter().map(|uplink| &*uplink.name).chain([DASHBOARD]);
+        let places = names.filter_map(|name| spool.place(name));
+        let places = places.map(|place| (place.clone(), place.state().queued)).collect();
         let wall_clock = clock.look(WallClock::default());
-        let recording = match (prepared.record, uplinks.first_mut()) {
-            (Some(file), Some(first)) => {
-                let header = Header::new(&pipeline.device, wall_clock, &series, &pipeline.stages);
+        let recording = match prepared.record {
+            Some(file) => {
+                let after = spool.last();
+                let header =
+                    Header::new(&pipeline.device, after, wall_clock, &series, &pipeline.stages);
                 let states = kept.states_of(&pipeline.stages);
-                let recording = record(file, &header, &states, &mut first.spool)?;
-                recording.recorder.append_taken(&ended_lines(&chain), Vec::new());
-                Some(recording)
+                let (recorder, end) = Recorder::start(file, &header, &states, spool.clone())?;
+                recorder.append_taken(&ended_lines(&chain), Vec::new());
+                Some(Recording { recorder, end })
             }
-            _ => None,
+            None => None,
         };
+        let recorder = recording.as_ref().map(|recording| recording.recorder.clone());
+        let intake = Intake { spool: spool.clone(), recorder };
+        let scribe = Scribe { series: series.clone(), wall_clock };
+        intake.append(vec![scribe.start(clock.now())]);
         let (stop_sensors, sensors_stopped) = stop::channel();
         let (stop_uplinks, uplinks_stopped) = stop::channel();
         let (stop_hub, hub_stopped) = stop::channel();
-        let mut hub_task = JoinSet::new();
-        if let Some(listener) = dashboard {
-            hub_task.spawn(hub::serve(listener, None, hub_stopped));
-        }
-        let spools: Vec<Arc<dyn Spool>> =
-            uplinks.iter().map(|uplink| uplink.spool.clone()).collect();
         let mut uplink_tasks = JoinSet::new();
-        let mut links = Vec::new();
-        for uplink in uplinks {
-            let (link, state) = watch::channel(LinkState::Down);
-            links.push(state);
-            uplink_tasks.spawn(uplink::run(uplink, link, uplinks_stopped.clone()));
+        let links = spawn_uplinks(
+            &mut uplink_tasks,
+            &pipeline,
+            &series,
+            prepared.credentials,
+            dashboard.as_ref(),
+            &intake,
+            &uplinks_stopped,
+        );
+        let mut hub_task = JoinSet::new();
+        if let Some(own) = dashboard {
+            // In memory: it must not wear out this device's card for what the page shows.
+            hub_task.spawn(hub::serve(own.hub, None, hub_stopped));
         }
         let mut status_tasks = JoinSet::new();
         for pin in prepared.status_pins {
-            status_tasks.spawn(show_status(pin, links.clone(), uplinks_stopped.clone()));
+            let links = links.iter().map(|link| link.link.clone()).collect();
+            status_tasks.spawn(show_status(pin, links, uplinks_stopped.clone()));
         }
 
         let counts = Arc::new(Sampled::default());
         let (observed, chain_inputs) = mpsc::channel(CHAIN_QUEUE);
-        let recorder = recording.as_ref().map(|recording| recording.recorder.clone());
         let sink = Sink {
             stages: chain.stage_names(),
-            scribe: Scribe { series: series.clone(), wall_clock },
-            spools: spools.iter().skip(recorder.iter().len()).cloned().collect(),
-            recorder,
+            scribe,
+            intake: intake.clone(),
             outputs: prepared.outputs,
         };
         let passed = Arc::new(Passed::default());
@@ -173,7 +188,9 @@ impl Running {
             begun,
             counts: counts.clone(),
             passed: passed.clone(),
-            spools: spools.clone(),
+            spool: spool.clone(),
+            intake,
+            links,
         };
         uplink_tasks.spawn(health.tell(uplinks_stopped));
         tracing::info!(
@@ -207,7 +224,9 @@ impl Running {
             _data_dir: data_dir,
             counts,
             passed,
-            spools,
+            spool,
+            begun_after,
+            places,
         })
     }
 
@@ -256,14 +275,47 @@ impl Running {
         if tokio::time::timeout_at(deadline, rest).await.is_err() {
             tracing::warn!("Not everything ended within {STOP_DEADLINE:?}.");
         }
-        if let Some(Recording { recorder, end }) = self.recording {
+        if tokio::time::timeout(SPOOL_DEADLINE, self.spool.close()).await.is_err() {
+            tracing::error!("The spool lacks its last messages: the disk took too long.");
+        }
+        if let Some(Recording { recorder, end }) = self.recording.take() {
             recorder.close();
             if tokio::time::timeout(RECORDING_DEADLINE, end).await.is_err() {
                 tracing::error!("The recording lacks its end: the disk took too long.");
             }
         }
         self.stop_hub.stop();
-        report(&self.counts, &self.passed, &self.spools);
+        self.report();
+    }
+
+    /// The last line: where every reading went. With two uplinks each message counts for both.
+    fn report(&self) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let state = self.spool.state();
+        let numbered = state.last.saturating_sub(self.begun_after);
+        let (mut delivered, mut not_delivered) = (0, 0);
+        for (place, waited) in &self.places {
+            let undelivered = place.state().queued + state.dropped;
+            not_delivered += undelivered;
+            delivered += (waited + numbered).saturating_sub(undelivered);
+        }
+        let taken = count(&self.counts.taken);
+        let missed_cycles = count(&self.counts.missed_cycles);
+        // A stage that is still at work on the last ones has not handed them on.
+        let not_passed = taken.saturating_sub(count(&self.passed.measurements));
+        let kept_back = count(&self.passed.kept_back);
+        let messages = count(&self.passed.messages);
+        let kept = if state.memory_only.is_none() { " and kept" } else { "" };
+        tracing::info!(
+            taken,
+            not_passed,
+            kept_back,
+            messages,
+            delivered,
+            not_delivered,
+            missed_cycles,
+            "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered{kept}."
+        );
     }
 }
 
@@ -274,18 +326,6 @@ struct Recording {
     end: oneshot::Receiver<()>,
 }
 
-/// Begins the recording, through which all messages of the first uplink go from now on.
-fn record(
-    file: File,
-    header: &Header,
-    states: &[Option<Vec<u8>>],
-    spool: &mut Arc<dyn Spool>,
-) -> io::Result<Recording> {
-    let (recorder, end) = Recorder::start(file, header, states, spool.clone())?;
-    *spool = recorder.clone();
-    Ok(Recording { recorder, end })
-}
-
 /// Waits for all tasks; one that panicked is told of.
 async fn all(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
@@ -293,31 +333,4 @@ async fn all(tasks: &mut JoinSet<()>) {
             tracing::error!("A task ended badly: {error}.");
         }
     }
-}
-
-/// The last line: where every reading went. With two uplinks each message counts for both.
-fn report(counts: &Sampled, passed: &Passed, spools: &[Arc<dyn Spool>]) {
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (mut delivered, mut not_delivered) = (0, 0);
-    for state in spools.iter().map(|spool| spool.state()) {
-        let undelivered = state.queued + state.dropped;
-        not_delivered += undelivered;
-        delivered += state.last.saturating_sub(undelivered);
-    }
-    let taken = count(&counts.taken);
-    let missed_cycles = count(&counts.missed_cycles);
-    // A stage that is still at work on the last ones has not handed them on.
-    let not_passed = taken.saturating_sub(count(&passed.measurements));
-    let kept_back = count(&passed.kept_back);
-    let messages = count(&passed.messages);
-    tracing::info!(
-        taken,
-        not_passed,
-        kept_back,
-        messages,
-        delivered,
-        not_delivered,
-        missed_cycles,
-        "Stopped: {taken} readings and faults taken; {delivered} messages delivered, {not_delivered} not delivered."
-    );
 }

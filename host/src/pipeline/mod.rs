@@ -36,7 +36,11 @@ pub use state::{SavedAlarm, SavedState, SavedStateError, SavedStates};
 use crate::plugin::{HostLimits, Limits, PluginFile};
 use crate::sensor::w1::ChipSettings;
 use crate::sensor::{Channel, Class, RomId, SimulatedSettings};
-use crate::uplink::Endpoint;
+use crate::spool::SpoolSettings;
+use crate::uplink::certificate::CertificateFiles;
+use crate::uplink::mqtt::MqttSettings;
+use crate::uplink::socketio::SocketIoSettings;
+use crate::uplink::{Endpoint, Order, TlsSettings};
 
 /// A pipeline file that cannot be wrong any more.
 #[derive(Debug)]
@@ -53,10 +57,12 @@ pub struct Pipeline {
     pub host_limits: HostLimits,
     /// Lamps, relays, buzzers.
     pub outputs: Vec<Output>,
-    /// The way out.
-    pub uplink: Option<Uplink>,
-    /// Where a hub inside this process listens.
-    pub dashboard: Option<SocketAddr>,
+    /// The ways out.
+    pub uplinks: Vec<Uplink>,
+    /// Where messages wait for them.
+    pub spool: SpoolSettings,
+    /// A hub inside this process.
+    pub dashboard: Option<Dashboard>,
 }
 
 /// One sensor.
@@ -190,7 +196,8 @@ impl Pipeline {
             ("[[sensor]]", self.sensors == other.sensors && self.all == other.all),
             ("[plugins]", self.host_limits == other.host_limits),
             ("[[output]]", self.outputs == other.outputs),
-            ("[uplink]", self.uplink == other.uplink),
+            ("[uplink]", self.uplinks == other.uplinks),
+            ("[spool]", self.spool == other.spool),
             ("[dashboard]", self.dashboard == other.dashboard),
         ] {
             if !is_same {
@@ -235,11 +242,42 @@ impl Pipeline {
 /// Most sensors of a pipeline.
 const MOST_SENSORS: usize = 256;
 
-/// The way out.
-#[derive(Debug, PartialEq)]
+/// A way out.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Uplink {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// The file whose first line is sent as a bearer token.
+    /// Its name: of its place in the spool, and in logs.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where to, the preferred one first.
+    pub endpoints: Vec<Endpoint>,
+    /// The file whose first line is the token or the password.
     pub token_file: Option<PathBuf>,
+    /// Whom an encrypted connection trusts, and what it shows.
+    pub tls: TlsSettings,
+    /// In which order messages go after an outage.
+    pub order: Order,
 }
+
+/// The hub inside this process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dashboard {
+    /// Where its page is.
+    pub listen: SocketAddr,
+    /// With it the page is served over TLS.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// What an uplink speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Protocol {
+    /// Weir's own, over a WebSocket; or plain messages, where the server knows no better.
+    WebSocket,
+    /// MQTT 5.
+    Mqtt(MqttSettings),
+    /// Events of socket.io.
+    SocketIo(SocketIoSettings),
+}
+
+/// The name of the uplink to the hub inside this process.
+const DASHBOARD: &str = "dashboard";

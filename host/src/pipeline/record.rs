@@ -1,12 +1,12 @@
 //! Records a run (`weir run --record`): what came from the sensors before any plugin saw it, so that `weir replay` gives
-//! the bytes that the run gave to its first uplink.
+//! the bytes that the run gave to its uplinks.
 //!
 //! The file is JSON, an object a line, in the order in which the messages got their numbers. Times are nanoseconds of the
 //! steady clock, a series or a stage is its position in the first line, counted from 0.
 //!
 //! | line | says |
 //! |---|---|
-//! | `{"recording":1,"weir":…,"device":…,"started":…,"clock":{"ahead":…,"synchronized":…},"series":[{"sensor":…,"id":…,"quantity":…,"interval":…}],"stages":[{"stage":…,"plugin":…,"version":…,"sha256":…,"settings":{…}}]}` | the first: the format's number, who wrote it, how the wall clock stood to the steady one, what was measured, and which plugins ran (`sha256` of the file). `id` and `interval` can be missing |
+//! | `{"recording":1,"weir":…,"device":…,"started":…,"after":…,"clock":{"ahead":…,"synchronized":…},"series":[{"sensor":…,"id":…,"quantity":…,"interval":…}],"stages":[{"stage":…,"plugin":…,"version":…,"sha256":…,"settings":{…}}]}` | the first: the format's number, who wrote it, the number of the last message before it, how the wall clock stood to the steady one, what was measured, and which plugins ran (`sha256` of the file). `id` and `interval` can be missing |
 //! | `{"state":{"stage":0,"part":"0aff…"}}` | what a stage's plugin went on from, in hex digits. A long state has several such lines; a stage that began anew has none |
 //! | `{"batch":{"readings":[[0,1795000000000000000,4.312,"good"]],"faults":[[1,1795000000000000000,"crc-mismatch"]],"doubts":[[0,1795000000000000000,"stale"]]}}` | a cycle: series, time, value, quality; series, time, reason; series, time, doubt. What is empty is left out |
 //! | `{"tick":1795000000000000000}` | the plugins were told the time |
@@ -28,15 +28,14 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
-use uuid::Uuid;
+use tokio::sync::oneshot;
 
 use self::line::Line;
 pub(super) use self::line::{Header, Recorded, ended_line, observed_line};
 pub use self::read::BadRecording;
 pub(super) use self::read::{Next, Reader};
 use crate::file::hex;
-use crate::spool::{Added, Spool, SpoolState, Stored};
+use crate::spool::{Added, Spool};
 use crate::uplink::wire::{Body, to_json};
 
 /// How often lines are handed to the system: what a killed process loses. A power cut may take some more.
@@ -48,10 +47,10 @@ const WAITING: usize = 8 << 20;
 /// A state goes into lines of so many bytes each.
 const STATE_PART: usize = 64 << 10;
 
-/// The spool of the first uplink in a run that is recorded. Whatever gets a number there is recorded under the same
-/// lock, so that the order of the lines is that of the numbers.
+/// The way into the spool of a run that is recorded. Whatever gets a number there is recorded under the same lock, so that
+/// the order of the lines is that of the numbers.
 pub(super) struct Recorder {
-    spool: Arc<dyn Spool>,
+    spool: Arc<Spool>,
     waiting: Arc<Waiting>,
 }
 
@@ -106,7 +105,7 @@ impl Recorder {
         mut out: impl Write + Send + 'static,
         header: &Header,
         states: &[Option<Vec<u8>>],
-        spool: Arc<dyn Spool>,
+        spool: Arc<Spool>,
     ) -> io::Result<(Arc<Recorder>, oneshot::Receiver<()>)> {
         let recorder = Arc::new(Recorder { spool, waiting: Arc::default() });
         let mut first = to_json(header) + "\n";
@@ -141,11 +140,25 @@ impl Recorder {
         self.waiting.wake(&lines);
     }
 
+    /// Numbers messages that do not come from the chain: they are recorded as they are.
+    pub(super) fn append(&self, messages: Vec<Body>) {
+        let mut lines = self.waiting.lines();
+        let added = self.spool.append(messages.clone());
+        lines.put_added(added);
+        for message in messages {
+            // Only the chain has readings.
+            if let Body::Event(event) = message {
+                lines.put(&to_json(&Line::Message(event)));
+            }
+        }
+        self.waiting.wake(&lines);
+    }
+
     /// Ends the recording in order.
     pub(super) fn close(&self) {
         let mut lines = self.waiting.lines();
         if lines.state == State::Open {
-            lines.put(&to_json(&Line::End { seq: self.spool.state().last }));
+            lines.put(&to_json(&Line::End { seq: self.spool.last() }));
         }
         if lines.state == State::Open {
             lines.state = State::Closed;
@@ -157,43 +170,6 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Spool for Recorder {
-    fn stream(&self) -> Uuid {
-        self.spool.stream()
-    }
-
-    /// Messages that do not come from the chain: they are recorded as they are.
-    fn append(&self, messages: Vec<Body>) -> Vec<Added> {
-        let mut lines = self.waiting.lines();
-        let added = self.spool.append(messages.clone());
-        lines.put_added(added.clone());
-        for message in messages {
-            // Only the chain has readings.
-            if let Body::Event(event) = message {
-                lines.put(&to_json(&Line::Message(event)));
-            }
-        }
-        self.waiting.wake(&lines);
-        added
-    }
-
-    fn read(&self, after: u64, most: usize) -> Vec<Stored> {
-        self.spool.read(after, most)
-    }
-
-    fn ack(&self, upto: u64) {
-        self.spool.ack(upto);
-    }
-
-    fn state(&self) -> SpoolState {
-        self.spool.state()
-    }
-
-    fn appended(&self) -> watch::Receiver<u64> {
-        self.spool.appended()
     }
 }
 

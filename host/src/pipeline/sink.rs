@@ -1,4 +1,4 @@
-//! Where the chain's outcomes go: to the outputs at once, and as messages into each spool.
+//! Where the chain's outcomes go: to the outputs at once, and as messages into the spool.
 
 use std::io;
 use std::sync::Arc;
@@ -45,11 +45,25 @@ impl Passed {
 pub(super) struct Sink {
     pub(super) stages: Vec<Arc<str>>,
     pub(super) scribe: Scribe,
-    /// Takes the messages of the first uplink when the run is recorded.
-    pub(super) recorder: Option<Arc<Recorder>>,
-    /// Those of the other uplinks.
-    pub(super) spools: Vec<Arc<dyn Spool>>,
+    pub(super) intake: Intake,
     pub(super) outputs: AlarmOutputs,
+}
+
+/// The way into the spool: through the recorder, when the run is recorded.
+#[derive(Clone)]
+pub(super) struct Intake {
+    pub(super) spool: Arc<Spool>,
+    pub(super) recorder: Option<Arc<Recorder>>,
+}
+
+impl Intake {
+    /// Messages that do not come from the chain.
+    pub(super) fn append(&self, messages: Vec<Body>) {
+        match &self.recorder {
+            Some(recorder) => recorder.append(messages),
+            None => drop(self.spool.append(messages)),
+        }
+    }
 }
 
 impl Sink {
@@ -76,19 +90,14 @@ impl Sink {
 
     /// The lines of what the chain takes now, where they are recorded.
     fn taken(&self, observed: &Observed) -> Vec<String> {
-        self.recorder.iter().map(|_| observed_line(observed)).collect()
+        self.intake.recorder.iter().map(|_| observed_line(observed)).collect()
     }
 
     fn send(&self, taken: &[String], bodies: Vec<Body>) -> u64 {
         let count = bodies.len() as u64;
-        if let Some(recorder) = &self.recorder {
-            recorder.append_taken(taken, bodies.clone());
-        }
-        if let Some((last, others)) = self.spools.split_last() {
-            for spool in others {
-                spool.append(bodies.clone());
-            }
-            last.append(bodies);
+        match &self.intake.recorder {
+            Some(recorder) => recorder.append_taken(taken, bodies),
+            None => drop(self.intake.spool.append(bodies)),
         }
         count
     }
@@ -136,7 +145,7 @@ pub(super) fn spawn_chain(
             let measured = if let Input::Batch(batch) = &input { batch.len() as u64 } else { 0 };
             let outcome = chain.pass(input);
             let kept_back = measured.saturating_sub(outcome.batch.len() as u64);
-            if sink.recorder.is_some() {
+            if sink.intake.recorder.is_some() {
                 taken.splice(0..0, ended_lines(&chain));
             }
             let messages = sink.take(&taken, &outcome);

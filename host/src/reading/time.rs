@@ -35,6 +35,13 @@ impl Timestamp {
         Timestamp { nanos: self.nanos.saturating_add(nanos) }
     }
 
+    /// So much earlier; not before the epoch.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Timestamp {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Timestamp { nanos: self.nanos.saturating_sub(nanos) }
+    }
+
     /// So many nanoseconds later, or earlier.
     #[must_use]
     pub fn shifted(self, nanos: i64) -> Timestamp {

@@ -1,33 +1,40 @@
-//! Where messages wait until they are delivered. Each gets its number here.
+//! Where messages get their numbers and wait until they are delivered: in memory for as long as a commit may wait, then on
+//! the disk, until all uplinks have passed them.
 
-mod memory;
+mod chunk;
+mod full;
+mod keeper;
+mod queue;
+mod ranges;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-pub use memory::{CAPACITY_BYTES as MEMORY_BYTES, MemorySpool};
+use keeper::{Keeper, Shared};
+pub use settings::{
+    COMMIT_INTERVAL, COMMIT_INTERVALS, KEEP_ONE_IN, KEEP_ONE_IN_RANGE, LONGEST, LONGEST_RANGE,
+    MEMORY_BYTES, MEMORY_BYTES_RANGE, MOST_BYTES, MOST_BYTES_RANGE, SpoolSettings, WhenFull,
+};
+use store::{DiskFolder, Folder};
 
 use crate::uplink::wire::{Body, Event};
 
-/// A queue of numbered messages between the chain and one uplink.
+/// Stack of the writer's thread: redb goes down its trees by calls. Only what is used becomes memory.
+const WRITER_STACK: usize = 1 << 20;
+
+/// One stream of numbered messages, and a place in it for each uplink.
 ///
-/// `append` and `read` are short and never wait for the network; the spool is bounded, and when it is full the oldest
-/// messages give way to a message that says so.
-pub trait Spool: Send + Sync {
-    /// The stream that the numbers belong to.
-    fn stream(&self) -> Uuid;
-    /// Numbers messages and keeps them. Gives those that it had to add of its own accord, which took numbers too.
-    fn append(&self, messages: Vec<Body>) -> Vec<Added>;
-    /// The first messages after a number, at most so many.
-    fn read(&self, after: u64, most: usize) -> Vec<Stored>;
-    /// All messages up to this number are delivered.
-    fn ack(&self, upto: u64);
-    /// How it stands.
-    fn state(&self) -> SpoolState;
-    /// Changes whenever something was appended.
-    fn appended(&self) -> watch::Receiver<u64>;
+/// Nothing here waits for the disk but [`Spool::open`] and a [`Place::read`] of what is on it.
+#[derive(Debug)]
+pub struct Spool {
+    keeper: Shared,
 }
 
 /// A message as it goes over the wire.
@@ -49,12 +56,158 @@ pub struct Added {
 }
 
 /// How a spool stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpoolState {
-    /// The number given last; also how many messages were ever appended.
+    /// The number given last.
     pub last: u64,
-    /// How many wait.
+    /// How many messages wait for the uplink that is furthest behind.
     pub queued: u64,
-    /// How many were dropped undelivered.
+    /// How many were given up since the process began.
     pub dropped: u64,
+    /// Why nothing is written to the disk, when nothing is.
+    pub memory_only: Option<Arc<str>>,
+    /// Bytes of messages on the disk.
+    pub bytes_on_disk: u64,
+    /// Bytes of messages in memory.
+    pub bytes_in_memory: u64,
+    /// How often the stream went on after a stop that was none: a power cut, a crash.
+    pub unclean_starts: u64,
+    /// Numbers that the last of these left, declared as [`Event::Dropped`]. Few of them were ever given.
+    pub unused: u64,
+    /// How many damaged files were set aside since the process began.
+    pub set_aside: u64,
+}
+
+/// How one place stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlaceState {
+    /// All up to this number is delivered.
+    pub acked: u64,
+    /// The number given last.
+    pub last: u64,
+    /// How many messages are kept after `acked`.
+    pub queued: u64,
+}
+
+impl Spool {
+    /// Opens the spool in a folder of its own, or one in memory without. It never fails: what is wrong with the disk is
+    /// logged, and the spool goes on in memory.
+    ///
+    /// `places` are the names of all uplinks. A place that is not among them any more is forgotten; a new one begins with
+    /// what comes from now on.
+    pub fn open(settings: SpoolSettings, folder: Option<&Path>, places: &[&str]) -> Arc<Spool> {
+        let folder = folder.map(|path| Box::new(DiskFolder::new(path)) as Box<dyn Folder>);
+        Spool::start(Keeper::open(settings, folder, places))
+    }
+
+    /// A spool without a disk that holds so many bytes of JSON.
+    pub fn memory(capacity_bytes: usize, places: &[&str]) -> Arc<Spool> {
+        let settings = SpoolSettings { memory_bytes: capacity_bytes, ..SpoolSettings::default() };
+        Spool::open(settings, None, places)
+    }
+
+    fn start(keeper: Keeper) -> Arc<Spool> {
+        let keeper = Arc::new(keeper);
+        let writer = keeper.clone();
+        let thread = std::thread::Builder::new().name("spool".to_owned()).stack_size(WRITER_STACK);
+        if let Err(error) = thread.spawn(move || writer.run()) {
+            tracing::warn!("The spool is kept in memory: no thread for its disk: {error}.");
+            keeper.leave_disk();
+        }
+        Arc::new(Spool { keeper })
+    }
+
+    /// The stream that the numbers belong to.
+    pub fn stream(&self) -> Uuid {
+        self.keeper.queue().stream
+    }
+
+    /// Numbers messages and keeps them. Gives those that the spool added of its own accord, which took numbers too: by this
+    /// call, or since the one before.
+    pub fn append(&self, messages: Vec<Body>) -> Vec<Added> {
+        self.keeper.append(messages, self.keeper.now())
+    }
+
+    /// The place of an uplink that [`Spool::open`] was told of.
+    pub fn place(self: &Arc<Self>, name: &str) -> Option<Place> {
+        let index = self.keeper.queue().place(name)?;
+        Some(Place { keeper: self.keeper.clone(), index })
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> SpoolState {
+        self.keeper.queue().state()
+    }
+
+    /// The number given last.
+    pub fn last(&self) -> u64 {
+        self.keeper.queue().last()
+    }
+
+    /// Writes what is not on the disk yet, and the exact number reached. The receiver is told when that is done; with a
+    /// disk that hangs that may be never.
+    pub fn close(&self) -> oneshot::Receiver<()> {
+        let (told, done) = oneshot::channel();
+        self.keeper.close(Some(told));
+        done
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.keeper.close(None);
+    }
+}
+
+/// One uplink's place in a spool.
+#[derive(Clone, Debug)]
+pub struct Place {
+    keeper: Shared,
+    index: usize,
+}
+
+impl Place {
+    /// The stream that the numbers belong to.
+    pub fn stream(&self) -> Uuid {
+        self.keeper.queue().stream
+    }
+
+    /// The first messages after a number, at most so many and 256 KiB, or one that is larger. Empty when there are none, or
+    /// none that may be sent yet; [`Place::appended`] then changes when there are.
+    pub async fn read(&self, after: u64, most: usize) -> Vec<Stored> {
+        if let Some(messages) = self.keeper.read_memory(after, most) {
+            return messages;
+        }
+        let keeper = self.keeper.clone();
+        let read = tokio::task::spawn_blocking(move || keeper.read(after, most, keeper.now()));
+        // It fails when the process ends.
+        read.await.unwrap_or_default()
+    }
+
+    /// All messages up to this number are delivered over this uplink.
+    pub fn ack(&self, upto: u64) {
+        self.keeper.ack(self.index, upto, self.keeper.now());
+    }
+
+    /// All up to this number is delivered.
+    pub fn acked(&self) -> u64 {
+        self.keeper.queue().acked(self.index)
+    }
+
+    /// The number given last.
+    pub fn last(&self) -> u64 {
+        self.keeper.queue().last()
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> PlaceState {
+        let queue = self.keeper.queue();
+        let acked = queue.acked(self.index);
+        PlaceState { acked, last: queue.last(), queued: queue.queued(acked) }
+    }
+
+    /// Changes whenever something was appended, or what was appended before may be sent.
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.keeper.appended()
+    }
 }

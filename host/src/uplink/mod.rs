@@ -1,12 +1,25 @@
-//! The way out: the wire's messages, and a WebSocket that delivers them.
+//! The ways out: the wire's messages, and what delivers them.
 
+mod again;
 mod backoff;
+pub mod certificate;
+mod connect;
+mod delivery;
+mod dial;
 mod endpoint;
+mod link;
+pub mod mqtt;
+mod open;
 mod scribe;
 mod session;
+pub mod socketio;
+mod tls;
 mod websocket;
 pub mod wire;
 
-pub use endpoint::{Endpoint, read_token};
+pub use delivery::Order;
+pub use endpoint::{Endpoint, Token, read_token};
+pub use link::{Link, LinkState};
 pub use scribe::Scribe;
-pub use websocket::{LinkState, WebSocketUplink, run};
+pub use tls::{Tls, TlsSettings, client_config};
+pub use websocket::{Answer, WebSocketUplink, run};

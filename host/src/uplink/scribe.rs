@@ -79,6 +79,15 @@ impl Scribe {
         })
     }
 
+    /// The message with which a process begins.
+    pub fn start(&self, now: Timestamp) -> Body {
+        Body::Event(Event::Start {
+            time: self.time(now),
+            version: env!("CARGO_PKG_VERSION").into(),
+            clock: self.clock(),
+        })
+    }
+
     /// The message of a change of the wall clock, which is taken over.
     pub fn wall_clock(&mut self, clock: WallClock, now: Timestamp) -> Body {
         let step_secs = clock.step_secs_since(self.wall_clock);

@@ -7,8 +7,10 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 
-use super::websocket::{Socket, WebSocketUplink};
-use super::wire::{Event, HubMessage, to_json};
+use super::connect::Socket;
+use super::delivery::{Delivery, Kind, Order, Turn};
+use super::websocket::WebSocketUplink;
+use super::wire::{Connect, Event, HubMessage, as_late, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
 
@@ -18,8 +20,11 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(32);
 /// Most messages in one frame.
 const FRAME_MESSAGES: usize = 128;
-/// Most messages that are sent and not yet acked.
-const WINDOW: u64 = 1_024;
+/// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
+const FRAME_BYTES: usize = 128 << 10;
+/// A hub that acks nothing of what was sent for so long is given up: something on the way answers pings in its place, or
+/// its disk takes nothing.
+const ACK_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest time for one write: a hub that takes nothing for so long is as good as gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Most commands of one connection: what a hub sends in error must not push readings out of the spool.
@@ -65,12 +70,22 @@ pub(super) async fn deliver(
     ever_sent: &mut u64,
     stop: &mut Stop,
 ) -> Ended {
-    // What came before the first message that waits was acked in an earlier connection.
-    let waiting = uplink.spool.read(0, 1);
-    let acked = waiting.first().map_or(uplink.spool.state().last, |stored| stored.seq - 1);
-    let heard = Instant::now();
-    let mut session =
-        Session { socket, form, uplink, ever_sent, sent: acked, acked, commands: 0, heard };
+    let place = &uplink.place;
+    let state = place.state();
+    // A server that acks nothing could not tell a late message from a new one either.
+    let order = if form == Form::Weir { uplink.order } else { Order::InOrder };
+    let delivery = Delivery::new(order, state.acked, state.queued, place.last());
+    let now = Instant::now();
+    let mut session = Session {
+        socket,
+        form,
+        uplink,
+        ever_sent,
+        delivery,
+        commands: 0,
+        heard: now,
+        progressed: now,
+    };
     match session.run(stop).await {
         Ok(()) => {
             session.close().await;
@@ -86,30 +101,34 @@ struct Session<'u> {
     uplink: &'u WebSocketUplink,
     /// The highest number that went out over any connection: none above it can be acked.
     ever_sent: &'u mut u64,
-    sent: u64,
-    acked: u64,
+    delivery: Delivery,
     commands: usize,
     heard: Instant,
+    /// When something was acked, or nothing waited for it.
+    progressed: Instant,
 }
 
 impl Session<'_> {
     async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
-        self.write(vec![Message::text(to_json(&self.uplink.connect))]).await?;
-        let mut appended = self.uplink.spool.appended();
+        // What comes before was acked, and is kept no more.
+        let from = (self.form == Form::Weir).then(|| self.uplink.place.acked() + 1);
+        let connect = Connect { from, ..self.uplink.connect.clone() };
+        self.write(vec![Message::text(to_json(&connect))]).await?;
+        let mut appended = self.uplink.place.appended();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut last_delivery: Option<Instant> = None;
         loop {
             self.send_waiting().await?;
-            if last_delivery.is_some() && self.uplink.spool.state().queued == 0 {
+            if last_delivery.is_some() && self.uplink.place.state().queued == 0 {
                 return Ok(());
             }
+            let late = self.delivery.next_late();
             tokio::select! {
                 () = stop.wait(), if last_delivery.is_none() => {
                     last_delivery = Some(Instant::now() + LAST_DELIVERY);
                 }
-                () = tokio::time::sleep_until(last_delivery.unwrap_or_else(Instant::now)), if last_delivery.is_some() => {
-                    return Ok(());
-                }
+                () = at(last_delivery) => return Ok(()),
+                () = at(late) => {}
                 changed = appended.changed() => changed.map_err(|e| e.to_string())?,
                 incoming = self.socket.next() => match incoming {
                     Some(Ok(message)) => self.hear(message)?,
@@ -120,34 +139,74 @@ impl Session<'_> {
                 () = tokio::time::sleep_until(self.heard + SILENCE) => {
                     return Err(format!("no sign of life for {} s", SILENCE.as_secs()));
                 }
+                () = tokio::time::sleep_until(self.progressed + ACK_DEADLINE), if self.delivery.is_waiting() => {
+                    return Err(format!("the hub acked nothing for {} s", ACK_DEADLINE.as_secs()));
+                }
             }
         }
     }
 
-    /// Sends what the spool holds, as far as the window allows.
+    /// Sends what the spool holds, as far as the window and the pace of late messages allow.
     async fn send_waiting(&mut self) -> Result<(), String> {
         loop {
-            let window = match self.form {
-                Form::Plain => WINDOW,
-                Form::Weir => WINDOW.saturating_sub(self.sent.saturating_sub(self.acked)),
-            };
-            let most = FRAME_MESSAGES.min(usize::try_from(window).unwrap_or(FRAME_MESSAGES));
-            let waiting = self.uplink.spool.read(self.sent, most);
-            let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(()) };
-            match self.form {
-                Form::Plain => {
-                    let frames =
-                        waiting.iter().map(|stored| Message::text(stored.json.as_ref())).collect();
-                    self.write(frames).await?;
-                    // Nobody acks: what the socket took is delivered, as far as can be known.
-                    self.uplink.spool.ack(last);
-                    self.acked = last;
-                }
-                Form::Weir => self.write(vec![Message::text(array(&waiting))]).await?,
+            let mut sent = false;
+            if let Some(turn) = self.delivery.live_turn() {
+                sent |= self.send(turn).await?;
             }
-            self.sent = last;
-            *self.ever_sent = last.max(*self.ever_sent);
+            let now = Instant::now();
+            if let Some(turn) = self.delivery.late_turn(now) {
+                let some = self.send(turn).await?;
+                if !some {
+                    self.delivery.has_none(now);
+                }
+                sent |= some;
+            }
+            if !sent {
+                return Ok(());
+            }
         }
+    }
+
+    /// Sends the messages of one turn, in one frame where the server takes that. Gives whether there was anything.
+    async fn send(&mut self, turn: Turn) -> Result<bool, String> {
+        let most = FRAME_MESSAGES.min(usize::try_from(turn.most).unwrap_or(FRAME_MESSAGES));
+        let mut waiting = self.uplink.place.read(turn.after, most).await;
+        let is_beyond = waiting.first().is_some_and(|stored| stored.seq > turn.upto);
+        waiting.retain(|stored| stored.seq <= turn.upto);
+        let mut bytes = 0;
+        let mut fits = |stored: &Stored| {
+            bytes += stored.json.len();
+            bytes <= FRAME_BYTES
+        };
+        // One that is larger by itself goes alone.
+        let count = waiting.iter().take_while(|stored| fits(stored)).count().max(1);
+        waiting.truncate(count);
+        let now = Instant::now();
+        let Some(last) = waiting.last().map(|stored| stored.seq) else {
+            if is_beyond {
+                // What is missing in between will never come: the spool says so in a message.
+                self.delivery.has_sent(turn.kind, 0, turn.upto, now);
+            }
+            return Ok(is_beyond);
+        };
+        if !self.delivery.is_waiting() {
+            self.progressed = now;
+        }
+        match self.form {
+            Form::Plain => {
+                let frames =
+                    waiting.iter().map(|stored| Message::text(stored.json.as_ref())).collect();
+                self.write(frames).await?;
+            }
+            Form::Weir => self.write(vec![Message::text(array(&waiting, turn.kind))]).await?,
+        }
+        self.delivery.has_sent(turn.kind, waiting.len() as u64, last, now);
+        *self.ever_sent = last.max(*self.ever_sent);
+        if self.form == Form::Plain {
+            // Nobody acks: what the socket took is delivered, as far as can be known.
+            self.uplink.place.ack(self.delivery.ack(last, None));
+        }
+        Ok(true)
     }
 
     async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
@@ -178,14 +237,14 @@ impl Session<'_> {
             _ => return Ok(()),
         };
         match serde_json::from_str(&text) {
-            Ok(HubMessage::Ack { seq, .. }) if seq <= *self.ever_sent => {
-                self.acked = self.acked.max(seq);
-                self.sent = self.sent.max(seq);
-                self.uplink.spool.ack(seq);
+            Ok(HubMessage::Ack { seq, ahead }) => {
+                let highest = ahead.map_or(seq, |(_, to)| to.max(seq));
+                if highest > *self.ever_sent {
+                    return Err(format!("the hub acked {highest}, which was never sent"));
+                }
+                self.progressed = Instant::now();
+                self.uplink.place.ack(self.delivery.ack(seq, ahead));
                 Ok(())
-            }
-            Ok(HubMessage::Ack { seq, .. }) => {
-                Err(format!("the hub acked {seq}, which was never sent"))
             }
             Ok(HubMessage::Command { id, command }) => self.refuse(id, &command),
             Err(error) => Err(format!("the hub sent a message that is not of the wire: {error}")),
@@ -204,7 +263,7 @@ impl Session<'_> {
         let reason = format!("unknown command `{}`", shown.escape_debug());
         tracing::warn!("The hub sent a command that this version does not know: {reason}.");
         let result = Event::Result { id, status: "failed".into(), reason: Some(reason) };
-        self.uplink.spool.append(vec![result.into()]);
+        (self.uplink.answer)(result);
         Ok(())
     }
 
@@ -223,12 +282,23 @@ impl Session<'_> {
     }
 }
 
-fn array(messages: &[Stored]) -> String {
+/// Waits for a moment, or for ever where there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn array(messages: &[Stored], kind: Kind) -> String {
     let mut text =
-        String::with_capacity(messages.iter().map(|m| m.json.len() + 1).sum::<usize>() + 2);
+        String::with_capacity(messages.iter().map(|m| m.json.len() + 13).sum::<usize>() + 2);
     for (position, message) in messages.iter().enumerate() {
         text.push(if position == 0 { '[' } else { ',' });
-        text.push_str(&message.json);
+        match kind {
+            Kind::Current => text.push_str(&message.json),
+            Kind::Late => text.push_str(&as_late(&message.json)),
+        }
     }
     text.push(']');
     text

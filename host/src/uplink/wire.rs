@@ -326,6 +326,14 @@ impl Message {
     }
 }
 
+/// The same message, marked as one that later ones overtook: `"late":true` comes right after the number.
+pub fn as_late(json: &str) -> String {
+    // Neither the type nor the number has a comma.
+    let second = json.match_indices(',').nth(1).map_or(json.len(), |(position, _)| position);
+    let (head, rest) = json.split_at(second);
+    format!("{head},\"late\":true{rest}")
+}
+
 /// JSON of a message.
 pub fn to_json(message: &impl Serialize) -> String {
     // The types here hold no map with other keys than texts, which is all that serde_json refuses.
@@ -349,6 +357,21 @@ pub(super) mod tests {
             series("evaporator", id, Quantity::Temperature),
             series("air", None, Quantity::Humidity),
         ]
+    }
+
+    #[test]
+    fn a_message_that_was_overtaken_says_so() {
+        let event = Event::Fault {
+            sensor: "a,b".into(),
+            time: "t".into(),
+            reason: "stale".into(),
+            clock: None,
+        };
+        let json = Message { seq: Some(7), late: false, body: event.into() }.to_json();
+        assert_eq!(
+            as_late(&json),
+            r#"{"type":"fault","seq":7,"late":true,"sensor":"a,b","time":"t","reason":"stale"}"#
+        );
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl<'a> Checker<'_, 'a, '_> {
     }
 
     /// A whole number of units of 2 to the power of `shift`.
-    fn count<T: TryFrom<i64>>(
+    pub(super) fn count<T: TryFrom<i64>>(
         &mut self,
         keys: &mut Keys<'_, 'a>,
         key: &'static str,

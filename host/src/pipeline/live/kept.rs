@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -47,6 +47,16 @@ impl Kept {
             .ok();
         let states = folder.as_ref().map(|folder| folder.read(stages)).unwrap_or_default();
         Ok(Kept { data_dir: Some(data_dir), folder, states })
+    }
+
+    /// Where messages wait on the disk.
+    pub(super) fn spool_folder(&self) -> Option<PathBuf> {
+        let folder = self.data_dir.as_ref()?.folder("spool");
+        folder
+            .map_err(|error| {
+                tracing::warn!("Messages wait in memory alone: no folder for the spool: {error}.")
+            })
+            .ok()
     }
 
     /// Where compiled plugins are kept; without it each start compiles them.

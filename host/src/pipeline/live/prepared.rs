@@ -4,14 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-
 use super::kept::Kept;
 use super::refusals::Refusals;
-use super::ways_out::{open_outputs, read_uplink_token};
+use super::ways_out::{Credentials, OwnHub, open_dashboard, open_outputs, read_credentials};
 use super::{LiveError, LiveOptions};
 use crate::clock::Clock;
-use crate::hub;
 use crate::output::{AlarmOutputs, Pin};
 use crate::pipeline::chain::Chain;
 use crate::pipeline::reload::ReloadAt;
@@ -36,8 +33,9 @@ pub(super) struct Prepared {
     pub(super) record: Option<File>,
     pub(super) outputs: AlarmOutputs,
     pub(super) status_pins: Vec<Box<dyn Pin>>,
-    pub(super) token: Option<String>,
-    pub(super) dashboard: Option<TcpListener>,
+    /// Those of the pipeline's uplinks, in their order.
+    pub(super) credentials: Vec<Credentials>,
+    pub(super) dashboard: Option<OwnHub>,
     /// The file that can change.
     pub(super) reload: Option<(PathBuf, ReloadAt)>,
 }
@@ -68,17 +66,17 @@ impl Prepared {
             refused.of_all(Chain::start_from(engine, &pipeline.stages, &series, beginnings))
         });
         let record = refused.of(options.record.as_deref().map(open_recording).transpose());
-        if options.record.is_some() && pipeline.uplink.is_none() && pipeline.dashboard.is_none() {
+        if options.record.is_some() && pipeline.uplinks.is_empty() && pipeline.dashboard.is_none() {
             refused.of::<()>(Err(LiveError::NothingToRecord));
         }
         let outputs = refused.of_all(open_outputs(&pipeline));
-        let token = refused.of(read_uplink_token(&pipeline));
-        let dashboard = match pipeline.dashboard {
-            Some(address) => {
-                refused.of(hub::bind(address).await.map_err(LiveError::Dashboard)).map(Some)
-            }
-            None => Some(None),
-        };
+        let credentials: Vec<_> = pipeline
+            .uplinks
+            .iter()
+            .map(|uplink| refused.of_all(read_credentials(uplink)))
+            .collect();
+        let credentials: Option<Vec<_>> = credentials.into_iter().collect();
+        let dashboard = refused.of(open_dashboard(&pipeline).await);
         let (
             Some(kept),
             Some(found),
@@ -87,9 +85,9 @@ impl Prepared {
             Some(chain),
             Some(record),
             Some((outputs, status_pins)),
-            Some(token),
+            Some(credentials),
             Some(dashboard),
-        ) = (kept, found, sources, engine, chain, record, outputs, token, dashboard)
+        ) = (kept, found, sources, engine, chain, record, outputs, credentials, dashboard)
         else {
             return Err(refused.errors);
         };
@@ -108,7 +106,7 @@ impl Prepared {
             record,
             outputs,
             status_pins,
-            token,
+            credentials,
             dashboard,
             reload: options.reload.clone(),
         })

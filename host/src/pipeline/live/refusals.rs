@@ -8,6 +8,7 @@ use crate::output::PinError;
 use crate::pipeline::StartError;
 use crate::plugin::CompileError;
 use crate::sensor::recording::RecordingError;
+use crate::uplink::certificate::TlsError;
 
 /// Why a checked pipeline does not run.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +29,28 @@ pub enum LiveError {
     #[error("[dashboard]")]
     Dashboard(#[source] io::Error),
     /// The token cannot be read.
-    #[error("[uplink]: cannot use the token file {}", file.display())]
+    #[error("uplink `{uplink}`: cannot use the token file {}", file.display())]
     Token {
+        /// Whose.
+        uplink: String,
         /// Which file.
         file: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// The uplink's certificates or key cannot be used.
+    #[error("uplink `{uplink}`")]
+    UplinkTls {
+        /// Whose.
+        uplink: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// The dashboard's certificate or key cannot be used.
+    #[error("[dashboard]")]
+    DashboardTls(#[source] TlsError),
     /// The run cannot be recorded.
     #[error("cannot record to {}", file.display())]
     Record {

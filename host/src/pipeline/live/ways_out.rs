@@ -1,17 +1,26 @@
 //! The ways out of a live pipeline: pins, and an uplink to each hub.
 
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::LiveError;
+use super::kept::Kept;
+use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles, is_private};
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
-use crate::pipeline::{Pipeline, Shows};
+use crate::pipeline::health::UplinkLink;
+use crate::pipeline::sink::Intake;
+use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Stage, Uplink};
+use crate::plugin::PluginKind;
 use crate::reading::Series;
-use crate::spool::{MEMORY_BYTES, MemorySpool, Spool as _};
+use crate::spool::{Place, Spool};
+use crate::stop::Stop;
+use crate::uplink::mqtt::{self, MqttSettings, MqttUplink};
+use crate::uplink::socketio::{self, SocketIoSettings, SocketIoUplink};
 use crate::uplink::wire::Connect;
-use crate::uplink::{Endpoint, WebSocketUplink, read_token};
+use crate::uplink::{self, Answer, Endpoint, Link, Order, Tls, Token, WebSocketUplink, read_token};
 
 type Outputs = (AlarmOutputs, Vec<Box<dyn Pin>>);
 
@@ -34,40 +43,203 @@ pub(super) fn open_outputs(pipeline: &Pipeline) -> Result<Outputs, Vec<PinError>
     if refused.is_empty() { Ok((alarms, status)) } else { Err(refused) }
 }
 
-pub(super) fn read_uplink_token(pipeline: &Pipeline) -> Result<Option<String>, LiveError> {
-    let Some(file) = pipeline.uplink.as_ref().and_then(|uplink| uplink.token_file.as_ref()) else {
-        return Ok(None);
-    };
-    let token =
-        read_token(file).map_err(|source| LiveError::Token { file: file.clone(), source })?;
-    Ok(Some(token))
+/// What an uplink shows, and whom it trusts.
+#[derive(Default)]
+pub(super) struct Credentials {
+    token: Option<Token>,
+    tls: Option<Tls>,
 }
 
-/// The uplink of the file first, then the one to the hub inside this process: the same code, over loopback.
-pub(super) fn uplinks(
+/// Reads what an uplink needs at the hub's door; all that is wrong is told.
+pub(super) fn read_credentials(uplink: &Uplink) -> Result<Credentials, Vec<LiveError>> {
+    let mut refused = Vec::new();
+    let token = uplink.token_file.as_ref().map(|file| {
+        let (name, file) = (uplink.name.clone(), file.clone());
+        read_token(&file).map_err(|source| LiveError::Token { uplink: name, file, source })
+    });
+    let is_encrypted = uplink.endpoints.iter().any(Endpoint::is_encrypted);
+    let failed = |source| LiveError::UplinkTls { uplink: uplink.name.clone(), source };
+    let tls = is_encrypted.then(|| Tls::new(&uplink.tls).map_err(failed));
+    let token = token.transpose().map_err(|error| refused.push(error)).unwrap_or_default();
+    let tls = tls.transpose().map_err(|error| refused.push(error)).unwrap_or_default();
+    if refused.is_empty() { Ok(Credentials { token, tls }) } else { Err(refused) }
+}
+
+/// The hub inside this process: its page, and a door of its own for the device's uplink, which no other machine reaches
+/// and which takes nobody but this device.
+pub(super) struct OwnHub {
+    pub(super) hub: Listening,
+    /// Where its page is.
+    pub(super) page: String,
+    endpoint: Endpoint,
+    token: Token,
+}
+
+pub(super) async fn open_dashboard(pipeline: &Pipeline) -> Result<Option<OwnHub>, LiveError> {
+    let Some(dashboard) = &pipeline.dashboard else { return Ok(None) };
+    if dashboard.certificate.is_none() && !is_private(dashboard.listen) {
+        let listen = dashboard.listen;
+        tracing::warn!(%listen, "The page is not encrypted: whoever is on the way can read it.");
+    }
+    let files = dashboard
+        .certificate
+        .clone()
+        .map(|certificate| TlsFiles { certificate, client_ca_file: None });
+    let tls = files.map(HubTls::new).transpose().map_err(LiveError::DashboardTls)?;
+    let door = Door::open(dashboard.listen, tls).await.map_err(LiveError::Dashboard)?;
+    let own = Door::open((Ipv4Addr::LOCALHOST, 0).into(), None).await;
+    let own = own.map_err(LiveError::Dashboard)?;
+    let token = hub::new_token().map_err(LiveError::Dashboard)?;
+    let endpoint = Endpoint::parse(&format!("ws://{}/uplink", own.address()));
+    let endpoint = endpoint.ok_or_else(|| LiveError::Ended("loopback"))?;
+    let page = door.page();
+    let gate = Gate::of_one(&pipeline.device, &token);
+    let hub = Listening { doors: vec![door, own], gate };
+    Ok(Some(OwnHub { hub, page, endpoint, token }))
+}
+
+/// The spool, with a place for each uplink: those of the file, then the one to the hub inside this process.
+pub(super) fn open_spool(
+    pipeline: &Pipeline,
+    dashboard: Option<&OwnHub>,
+    kept: &Kept,
+) -> Arc<Spool> {
+    let mut places: Vec<&str> =
+        pipeline.uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
+    places.extend(dashboard.map(|_| DASHBOARD));
+    Spool::open(pipeline.spool.clone(), kept.spool_folder().as_deref(), &places)
+}
+
+/// Spawns a task for each uplink of the file, and one to the hub inside this process: the same code, over loopback.
+pub(super) fn spawn_uplinks(
+    tasks: &mut JoinSet<()>,
     pipeline: &Pipeline,
     series: &[Series],
-    token: Option<String>,
-    dashboard: Option<&TcpListener>,
-) -> Vec<WebSocketUplink> {
-    let mut targets = Vec::new();
-    if let Some(uplink) = &pipeline.uplink {
-        targets.push((uplink.endpoint.clone(), token));
+    credentials: Vec<Credentials>,
+    dashboard: Option<&OwnHub>,
+    intake: &Intake,
+    stop: &Stop,
+) -> Vec<UplinkLink> {
+    let mut links = Vec::new();
+    let shared = Shared {
+        pipeline,
+        series,
+        connect: Connect::new(&pipeline.device, intake.spool.stream(), series),
+        intake,
+        stop,
+    };
+    let mut begin = |name: &str| {
+        let (name, place): (Arc<str>, _) = (name.into(), intake.spool.place(name)?);
+        let link = Link::new();
+        links.push(UplinkLink { name: name.clone(), place: place.clone(), link: link.subscribe() });
+        Some(Begun { name, place, link })
+    };
+    for (uplink, credentials) in pipeline.uplinks.iter().zip(credentials) {
+        let Some(begun) = begin(&uplink.name) else { continue };
+        let endpoints = uplink.endpoints.clone();
+        match &uplink.protocol {
+            Protocol::WebSocket => {
+                tasks.spawn(shared.websocket(begun, endpoints, credentials, uplink.order))
+            }
+            Protocol::Mqtt(settings) => {
+                tasks.spawn(shared.mqtt(begun, endpoints, credentials, settings.clone()))
+            }
+            Protocol::SocketIo(settings) => {
+                tasks.spawn(shared.socketio(begun, endpoints, credentials, settings.clone()))
+            }
+        };
     }
-    if let Some(mut address) = dashboard.and_then(|listener| listener.local_addr().ok()) {
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        let own = Endpoint::parse(&format!("ws://{address}/uplink"));
-        targets.extend(own.map(|endpoint| (endpoint, None)));
+    if let Some(own) = dashboard
+        && let Some(begun) = begin(DASHBOARD)
+    {
+        let credentials = Credentials { token: Some(own.token.clone()), tls: None };
+        let endpoints = vec![own.endpoint.clone()];
+        tasks.spawn(shared.websocket(begun, endpoints, credentials, Order::InOrder));
     }
-    let uplinks = targets.into_iter().map(|(endpoint, token)| {
-        let spool = Arc::new(MemorySpool::new(MEMORY_BYTES));
-        let connect = Connect::new(&pipeline.device, spool.stream(), series);
-        WebSocketUplink { endpoint, token, connect, spool }
+    links
+}
+
+/// What all uplinks of a pipeline have in common.
+struct Shared<'p> {
+    pipeline: &'p Pipeline,
+    series: &'p [Series],
+    connect: Connect,
+    intake: &'p Intake,
+    stop: &'p Stop,
+}
+
+/// An uplink that has its place, and whose link is watched.
+struct Begun {
+    name: Arc<str>,
+    place: Place,
+    link: watch::Sender<Link>,
+}
+
+impl Shared<'_> {
+    fn websocket(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        order: Order,
+    ) -> impl Future<Output = ()> + use<> {
+        let Begun { name, place, link } = begun;
+        let answers = self.intake.clone();
+        let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
+        let connect = self.connect.clone();
+        let Credentials { token, tls } = credentials;
+        let uplink = WebSocketUplink { name, endpoints, token, tls, connect, place, order, answer };
+        uplink::run(uplink, link, self.stop.clone())
+    }
+
+    fn mqtt(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        settings: MqttSettings,
+    ) -> impl Future<Output = ()> + use<> {
+        let uplink = MqttUplink {
+            name: begun.name,
+            endpoints,
+            tls: credentials.tls,
+            settings,
+            password: credentials.token,
+            connect: self.connect.clone(),
+            series: self.series.into(),
+            alarms: alarms(self.pipeline),
+            place: begun.place,
+        };
+        mqtt::run(uplink, begun.link, self.stop.clone())
+    }
+
+    fn socketio(
+        &self,
+        begun: Begun,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        settings: SocketIoSettings,
+    ) -> impl Future<Output = ()> + use<> {
+        let uplink = SocketIoUplink {
+            name: begun.name,
+            endpoints,
+            tls: credentials.tls,
+            settings,
+            token: credentials.token,
+            connect: self.connect.clone(),
+            place: begun.place,
+        };
+        socketio::run(uplink, begun.link, self.stop.clone())
+    }
+}
+
+/// Which stage can raise an alarm about which sensor.
+fn alarms(pipeline: &Pipeline) -> Vec<(Arc<str>, Arc<str>)> {
+    let is_alert = |stage: &&Stage| stage.plugin.manifest.kind == PluginKind::Alert;
+    let alerts = pipeline.stages.iter().filter(is_alert);
+    let pairs = alerts.flat_map(|stage| {
+        let sensors = stage.sensors.iter().filter_map(|number| pipeline.sensors.get(*number));
+        sensors.map(|sensor| (stage.name.as_str().into(), sensor.name.clone()))
     });
-    uplinks.collect()
+    pairs.collect()
 }

@@ -33,6 +33,9 @@ pub(in crate::pipeline) struct Header {
     device: String,
     /// What the wall clock showed at the start, for people.
     started: String,
+    /// The number of the last message before the recording.
+    #[serde(default)]
+    pub(in crate::pipeline) after: u64,
     /// How the wall clock stood to the steady one then.
     clock: ClockLine,
     series: Vec<SeriesLine>,
@@ -155,6 +158,7 @@ impl StageLine {
 impl Header {
     pub(in crate::pipeline) fn new(
         device: &str,
+        after: u64,
         wall_clock: WallClock,
         series: &[Series],
         stages: &[Stage],
@@ -178,6 +182,7 @@ impl Header {
             weir: env!("CARGO_PKG_VERSION").to_owned(),
             device: device.to_owned(),
             started: Timestamp::now().to_string(),
+            after,
             clock: ClockLine {
                 ahead: wall_clock.ahead_nanos,
                 synchronized: wall_clock.synchronized,

@@ -13,7 +13,7 @@ use crate::plugin::{Engine, EngineSettings, HostLimits};
 use crate::reading::{
     Batch, Doubt, Fault, FaultReason, Input, Measured, Observed, Sighting, Timestamp, WallClock,
 };
-use crate::spool::MemorySpool;
+use crate::spool::Spool;
 use crate::uplink::Scribe;
 use crate::uplink::wire::Event;
 
@@ -101,9 +101,12 @@ fn record(pipeline: &Pipeline, capacity: usize, observed: Vec<Observed>) -> (Str
     let series: Arc<[_]> = pipeline.series().into();
     let wall_clock = WallClock { ahead_nanos: -7, synchronized: true };
     let mut scribe = Scribe { series: series.clone(), wall_clock };
-    let header = Header::new("test", wall_clock, &series, &pipeline.stages);
-    let spool = Arc::new(MemorySpool::new(capacity));
+    let header = Header::new("test", 0, wall_clock, &series, &pipeline.stages);
+    let spool = Spool::memory(capacity, &["test"]);
     let (recorder, end) = Recorder::start(disk.clone(), &header, &[], spool.clone()).unwrap();
+    let place = spool.place("test").unwrap();
+    let block_on = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let block_on = |read| block_on.block_on(read);
     let engine = Engine::start(EngineSettings::default(), HostLimits::default()).unwrap();
     let mut chain = Chain::start(&engine, &pipeline.stages, &series).unwrap();
     let mut messages = Vec::new();
@@ -122,8 +125,8 @@ fn record(pipeline: &Pipeline, capacity: usize, observed: Vec<Observed>) -> (Str
             recorder.append(vec![result.into()]);
         }
         // A spool that gives up the oldest has the newest.
-        let stored = recorder.read(seen, usize::MAX);
-        seen = recorder.state().last;
+        let stored = block_on(place.read(seen, usize::MAX));
+        seen = spool.last();
         messages.extend(stored.iter().map(|stored| stored.json.to_string()));
     }
     recorder.close();
@@ -195,7 +198,7 @@ fn series_are_known_by_their_names_whatever_their_order() {
 #[test]
 fn what_is_another_run_is_told() {
     let pipeline = pipeline();
-    let header = Header::new("d", WallClock::default(), &pipeline.series(), &pipeline.stages);
+    let header = Header::new("d", 0, WallClock::default(), &pipeline.series(), &pipeline.stages);
     let header = to_json(&header) + "\n";
     assert_eq!(replayed(&pipeline, header.as_bytes()).2, [""; 0]);
     for (from, to, what) in [
@@ -245,8 +248,8 @@ fn a_disk_that_is_full_ends_the_recording_and_nothing_else() {
             Ok(())
         }
     }
-    let header = Header::new("test", WallClock::default(), &[], &[]);
-    let spool = Arc::new(MemorySpool::new(1 << 20));
+    let header = Header::new("test", 0, WallClock::default(), &[], &[]);
+    let spool = Spool::memory(1 << 20, &["test"]);
     let (recorder, end) = Recorder::start(Full, &header, &[], spool).unwrap();
     end.blocking_recv().unwrap();
     let fault =
@@ -255,7 +258,7 @@ fn a_disk_that_is_full_ends_the_recording_and_nothing_else() {
         recorder.append_taken(&[observed_line(&cycle(1, 1.0))], vec![fault.clone().into()]);
         recorder.append(vec![fault.clone().into()]);
     }
-    assert_eq!(recorder.state().last, 2_000);
+    assert_eq!(recorder.spool.last(), 2_000);
     let lines = recorder.waiting.lines();
     assert!(lines.state == State::Failed && lines.text.is_empty());
 }
@@ -294,7 +297,7 @@ proptest! {
     #[test]
     fn values_and_times_survive_to_the_bit(value: f64, nanos: u64, ahead: i64) {
         prop_assume!(value.is_finite());
-        let header = Header::new("t", WallClock::default(), &pipeline().series(), &[]);
+        let header = Header::new("t", 0, WallClock::default(), &pipeline().series(), &[]);
         let mut batch = Batch::default();
         batch.put(1, Timestamp { nanos }, Ok(Measured { value, doubt: Some(Doubt::FirstReading) }));
         batch.faults.push(Fault { series: 0, time: at(0), reason: FaultReason::Timeout });

@@ -1,5 +1,5 @@
 //! A recorded run (`weir run --record`) through a pipeline's stages: with the same plugins the bytes that the run gave to
-//! its first uplink, with others what they would have made of it.
+//! its uplinks, with others what they would have made of it.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -130,7 +130,7 @@ impl<'o, W: Write> Play<'o, W> {
             engine,
             chain: None,
             added: Vec::new(),
-            lines: Lines { out, seq: 0 },
+            lines: Lines { out, seq: header.after },
             replayed: ReplayedRun::default(),
             stages,
             series,

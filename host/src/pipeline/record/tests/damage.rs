@@ -98,7 +98,7 @@ fn a_damaged_line_is_named_with_what_is_allowed() {
 #[test]
 fn a_damaged_state_is_named_with_what_is_allowed() {
     let pipeline = pipeline();
-    let header = Header::new("d", WallClock::default(), &pipeline.series(), &pipeline.stages);
+    let header = Header::new("d", 0, WallClock::default(), &pipeline.series(), &pipeline.stages);
     let header = to_json(&header);
     let clock = r#"{"clock":{"ahead":1,"synchronized":true,"time":1}}"#;
     let state = r#"{"state":{"stage":0,"part":"00"}}"#;

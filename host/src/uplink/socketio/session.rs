@@ -1,0 +1,244 @@
+//! One connection to a socket.io server: what is sent, what counts as delivered, and how its end is noticed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+
+use super::packet::{self, Packet};
+use super::{Connection, Delivered, Limits, Socket, SocketIo, SocketIoUplink};
+use crate::spool::Stored;
+use crate::stop::Stop;
+use crate::uplink::again::at;
+use crate::uplink::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
+
+/// A server is asked for a sign of life so often, whatever pings of its own it sends…
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// …and given up when there was none for so long, or for as long as it says itself where that is shorter.
+const SILENCE: Duration = Duration::from_secs(32);
+/// A server that does not take what was sent for so long is given up.
+const ACK_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest time for one write.
+const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// Most messages that are sent and not known to be delivered.
+const WINDOW: usize = 1_024;
+/// Most messages between two pings.
+const BURST: usize = 128;
+
+struct Session<'u> {
+    socket: Socket,
+    limits: Limits,
+    uplink: &'u SocketIoUplink,
+    /// Up to this number all is sent.
+    sent: u64,
+    /// Those that are sent and not delivered, in order, and whether each of them is after all.
+    in_flight: VecDeque<(u64, Taken)>,
+    heard: Instant,
+    /// When something was delivered, or nothing waited for it.
+    progressed: Instant,
+}
+
+/// The two pings behind a message. Frames are read in order, so that the answer to the first says that the server's
+/// WebSocket has read all before it. The second is sent then: Node runs the handlers of what it read before it reads on, so
+/// that its answer says that they have run.
+const FIRST: u8 = 1;
+const SECOND: u8 = 2;
+
+/// A ping that comes back with the number of the last message before it.
+fn ping(number: u64, round: u8) -> Message {
+    let mut told = number.to_be_bytes().to_vec();
+    told.push(round);
+    Message::Ping(told.into())
+}
+
+/// Whether the server took a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    NotYet,
+    Yes,
+}
+
+/// Delivers over one connection until it ends.
+pub(super) async fn deliver(
+    connection: Connection,
+    uplink: &SocketIoUplink,
+    stop: &mut Stop,
+) -> Ended {
+    let Connection { socket, limits } = connection;
+    let now = Instant::now();
+    let mut session = Session {
+        socket,
+        limits,
+        uplink,
+        sent: uplink.place.acked(),
+        in_flight: VecDeque::new(),
+        heard: now,
+        progressed: now,
+    };
+    match session.run(stop).await {
+        Ok(()) => {
+            session.close().await;
+            Ended::Stopped
+        }
+        Err(why) => Ended::Lost(why),
+    }
+}
+
+impl Session<'_> {
+    async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
+        self.write(vec![Message::text(SocketIo::device(self.uplink))]).await?;
+        let silence = self.limits.silence.clamp(Duration::from_secs(1), SILENCE);
+        let mut appended = self.uplink.place.appended();
+        let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut last_delivery: Option<Instant> = None;
+        loop {
+            self.send_waiting().await?;
+            if last_delivery.is_some() && self.uplink.place.state().queued == 0 {
+                return Ok(());
+            }
+            tokio::select! {
+                () = stop.wait(), if last_delivery.is_none() => {
+                    last_delivery = Some(Instant::now() + LAST_DELIVERY);
+                }
+                () = at(last_delivery) => return Ok(()),
+                changed = appended.changed() => changed.map_err(|e| e.to_string())?,
+                incoming = self.socket.next() => match incoming {
+                    Some(Ok(message)) => self.hear(message).await?,
+                    Some(Err(error)) => return Err(error.to_string()),
+                    None => return Err("the server closed the connection".to_owned()),
+                },
+                _ = pings.tick() => self.write(vec![Message::Ping(Bytes::new())]).await?,
+                () = tokio::time::sleep_until(self.heard + silence) => {
+                    return Err(format!("no sign of life for {} s", silence.as_secs()));
+                }
+                () = tokio::time::sleep_until(self.progressed + ACK_DEADLINE), if !self.in_flight.is_empty() => {
+                    return Err(format!("the server took nothing for {} s", ACK_DEADLINE.as_secs()));
+                }
+            }
+        }
+    }
+
+    /// Sends what the spool holds, as far as the window allows.
+    async fn send_waiting(&mut self) -> Result<(), String> {
+        while self.in_flight.len() < WINDOW && self.uplink.place.last() > self.sent {
+            let most = BURST.min(WINDOW - self.in_flight.len());
+            let waiting = self.uplink.place.read(self.sent, most).await;
+            let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(()) };
+            let mut frames = Vec::new();
+            for stored in &waiting {
+                frames.push(Message::text(self.event(stored)?));
+            }
+            if self.uplink.settings.delivered == Delivered::Read {
+                frames.push(ping(last, FIRST));
+            }
+            if self.in_flight.is_empty() {
+                self.progressed = Instant::now();
+            }
+            self.write(frames).await?;
+            self.in_flight.extend(waiting.iter().map(|stored| (stored.seq, Taken::NotYet)));
+            self.sent = last;
+        }
+        Ok(())
+    }
+
+    fn event(&self, stored: &Stored) -> Result<String, String> {
+        #[derive(Default, Deserialize)]
+        struct Head {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let settings = &self.uplink.settings;
+        // The spool's messages are our own: each has a type.
+        let head: Head = serde_json::from_str(&stored.json).unwrap_or_default();
+        let number = (settings.delivered == Delivered::Acked).then_some(stored.seq);
+        let packet = packet::event(&settings.namespace, number, &head.kind, &stored.json);
+        if packet.len() > self.limits.packet {
+            let (most, size) = (self.limits.packet, packet.len());
+            return Err(format!(
+                "the server takes packets of at most {most} bytes, and message {} has {size}",
+                stored.seq
+            ));
+        }
+        Ok(packet)
+    }
+
+    async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
+        let all = async {
+            for frame in frames {
+                self.socket.feed(frame).await?;
+            }
+            self.socket.flush().await
+        };
+        match timeout(WRITE_DEADLINE, all).await {
+            Ok(written) => written.map_err(|e: Error| e.to_string()),
+            Err(_) => Err(format!("the server took nothing for {WRITE_DEADLINE:?}")),
+        }
+    }
+
+    async fn hear(&mut self, message: Message) -> Result<(), String> {
+        self.heard = Instant::now();
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Pong(number) => {
+                // One that is only a sign of life has no number.
+                let Some((number, [round])) = number.split_first_chunk() else { return Ok(()) };
+                let number = u64::from_be_bytes(*number);
+                match *round {
+                    FIRST => self.write(vec![ping(number, SECOND)]).await?,
+                    _ => self.take(|seq| seq <= number),
+                }
+                return Ok(());
+            }
+            Message::Close(_) => return Err("the server closed the connection".to_owned()),
+            // What it sends to all of its clients may be binary.
+            _ => return Ok(()),
+        };
+        match Packet::parse(&text, &self.uplink.settings.namespace) {
+            Packet::Ping => self.write(vec![Message::text(packet::PONG)]).await,
+            Packet::Ack(number) => {
+                self.take(|seq| seq == number);
+                Ok(())
+            }
+            Packet::Close => Err("the server closed the connection".to_owned()),
+            Packet::Disconnected => Err("the server let us go".to_owned()),
+            Packet::Refused(why) => Err(format!("the server refuses us: {why}")),
+            Packet::Open(_) | Packet::Connected | Packet::Other => Ok(()),
+        }
+    }
+
+    /// The server took these. A server may take later messages before earlier ones: those wait here for the earlier.
+    fn take(&mut self, is_taken: impl Fn(u64) -> bool) {
+        let mut upto = None;
+        for (seq, taken) in &mut self.in_flight {
+            if is_taken(*seq) {
+                *taken = Taken::Yes;
+                self.progressed = Instant::now();
+            }
+        }
+        while let Some((seq, Taken::Yes)) = self.in_flight.front() {
+            upto = Some(*seq);
+            self.in_flight.pop_front();
+        }
+        if let Some(upto) = upto {
+            self.uplink.place.ack(upto);
+        }
+    }
+
+    async fn close(&mut self) {
+        let leaving = Message::text(packet::disconnect(&self.uplink.settings.namespace));
+        let closing = async {
+            self.socket.send(leaving).await?;
+            self.socket.close(None).await?;
+            while let Some(message) = self.socket.next().await {
+                message?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Ok(Err(error)) = timeout(CLOSE_DEADLINE, closing).await {
+            tracing::debug!("The connection did not close in order: {error}.");
+        }
+    }
+}

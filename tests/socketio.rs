@@ -1,0 +1,234 @@
+//! The uplink to servers made with the package `socket.io` of Node: the blog's, one that acks, one that refuses, one that
+//! hangs.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::{Running, pipeline, repository, weir};
+
+/// Listens for temperatures and passes them on to the page, as the blog's server does, and tells everybody of its own
+/// time too. Knows nothing of Weir.
+const BLOG: &str = r#"
+io.on("connection", (socket) => {
+  console.log("connected");
+  socket.on("temperature", (reading) => {
+    console.log("temperature", reading.seq, reading.value);
+    io.emit("temperature", reading);
+  });
+});
+setInterval(() => { io.emit("time", Date.now()); io.emit("picture", Buffer.from("binary")); }, 50);
+"#;
+
+/// Says of each message that it took it, sometimes the later ones first.
+const ACKS: &str = r#"
+let turn = 0;
+io.of("/weather").on("connection", (socket) => {
+  console.log("connected");
+  socket.onAny((name, message, taken) => {
+    if (name === "device") return console.log("device", message.device, taken === undefined);
+    console.log(name, message.seq);
+    turn += 1;
+    setTimeout(taken, turn % 3 === 0 ? 40 : 0);
+  });
+});
+"#;
+
+const REFUSES: &str = r#"
+io.use((socket, next) => {
+  next(socket.handshake.auth.token === "right" ? undefined : new Error("a stranger"));
+});
+io.on("connection", () => console.log("connected"));
+"#;
+
+/// What the page's script does.
+const PAGE: &str = r#"
+const socket = require("socket.io-client").io(process.argv[1]);
+socket.on("connect", () => console.log("page is there"));
+socket.on("temperature", (reading) => console.log("page", reading.seq, reading.value));
+"#;
+
+/// A Node process with the packages that `.ci/run` installs.
+fn node(script: &str, argument: &str) -> Command {
+    let mut node = Command::new("node");
+    node.args(["-e", script, argument]).env("NODE_PATH", repository("target/node/node_modules"));
+    node
+}
+
+/// Whether there is a Node with both packages; says so where there is not.
+fn is_here() -> bool {
+    let mut probe = node("require('socket.io'); require('socket.io-client')", "");
+    let is_here = probe.output().is_ok_and(|output| output.status.success());
+    if !is_here {
+        eprintln!(
+            "SKIPPED: node has no package `socket.io` or `socket.io-client` (npm install --prefix target/node socket.io socket.io-client)"
+        );
+    }
+    is_here
+}
+
+/// A server with these handlers; port 0 takes a free one. Gives its port.
+fn server(options: &str, handlers: &str, port: u16) -> (Running, u16) {
+    let script = format!(
+        "const http = require('http').createServer();\n\
+         const io = new (require('socket.io').Server)(http, {options});\n{handlers}\n\
+         http.listen({port}, '127.0.0.1', () => console.log('port', http.address().port));"
+    );
+    let mut server = Running::start(node(&script, ""));
+    let port = server.line("port ").split(' ').nth(1).unwrap().parse().unwrap();
+    (server, port)
+}
+
+/// A thermometer that is read every 100 ms, with an uplink to the server.
+fn run(port: u16, further: &str) -> (TempDir, Running) {
+    let (folder, file) = pipeline(&format!(
+        "[device]\nname = \"d\"\n[[sensor]]\nname = \"s\"\ndriver = \"simulated\"\ninterval = \"100ms\"\n\
+         [uplink]\nprotocol = \"socket.io\"\nurl = \"http://127.0.0.1:{port}\"\n{further}"
+    ));
+    let run = Running::start(weir(&["run", &file]));
+    (folder, run)
+}
+
+/// The numbers of the lines that begin with a word.
+fn numbers(lines: &[String], word: &str) -> Vec<u64> {
+    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+    let fitting = words.filter(|words| words.len() > 1 && words[0] == word);
+    fitting.map(|words| words[1].parse().unwrap()).collect()
+}
+
+fn stop(run: Running) -> Vec<String> {
+    run.signal("INT");
+    let (status, lines) = run.end();
+    assert!(status.success(), "{lines:#?}");
+    lines
+}
+
+fn kill(server: Running) -> Vec<String> {
+    server.signal("KILL");
+    server.end().1
+}
+
+#[test]
+fn the_blogs_server_gets_temperatures_and_its_page_too_though_it_is_killed_in_between() {
+    if !is_here() {
+        return;
+    }
+    let (mut blog, port) = server("{}", BLOG, 0);
+    let mut page = Running::start(node(PAGE, &format!("http://127.0.0.1:{port}")));
+    page.line("page is there");
+    let (_folder, mut run) = run(port, "");
+    run.line("Uplink connected.");
+    blog.line("temperature ");
+    assert_eq!(page.line("page ").split(' ').count(), 3, "a number and a value");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        blog.line("temperature ");
+        seen.extend(kill(blog));
+        run.line("Uplink lost");
+        blog = server("{}", BLOG, port).0;
+        run.line("Uplink connected.");
+        blog.line("temperature ");
+    }
+    page.line("page is there");
+    page.line("page ");
+    let lines = stop(run);
+    assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:#?}");
+    seen.extend(kill(blog));
+    let mut got = numbers(&seen, "temperature");
+    let all = got.len();
+    got.sort_unstable();
+    got.dedup();
+    let taken = lines.last().unwrap().split(" taken=").nth(1).unwrap();
+    let taken: usize = taken.split(' ').next().unwrap().parse().unwrap();
+    println!("{taken} readings, {} of them came more than once", all - got.len());
+    // Their numbers have gaps: the start's, and a health message's, which this server does not listen for.
+    assert_eq!(got.len(), taken, "{got:?}");
+    assert!(seen.iter().all(|line| !line.contains("Error")), "{seen:#?}");
+}
+
+#[test]
+fn a_server_that_acks_misses_nothing_though_it_is_killed_again_and_again() {
+    if !is_here() {
+        return;
+    }
+    let keys = "acks = true\nnamespace = \"/weather\"\n";
+    let (mut acks, port) = server("{}", ACKS, 0);
+    let (_folder, mut run) = run(port, keys);
+    assert_eq!(acks.line("device"), "device d true");
+    assert_eq!(acks.line("start"), "start 1");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        acks.line("temperature ");
+        seen.extend(kill(acks));
+        run.line("Uplink lost");
+        acks = server("{}", ACKS, port).0;
+        run.line("Uplink connected.");
+        acks.line("temperature ");
+    }
+    let lines = stop(run);
+    assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:#?}");
+    seen.extend(kill(acks));
+    let mut got: Vec<u64> =
+        ["start", "temperature", "health"].iter().flat_map(|name| numbers(&seen, name)).collect();
+    let all = got.len();
+    got.sort_unstable();
+    got.dedup();
+    println!("{} messages, {} of them more than once", got.len(), all - got.len());
+    assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_server_that_refuses_says_why_and_the_right_token_opens() {
+    if !is_here() {
+        return;
+    }
+    let (_server, port) = server("{}", REFUSES, 0);
+    for (token, expected) in
+        [("wrong", "the server refuses us: a stranger"), ("right", "Uplink connected.")]
+    {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, token).unwrap();
+        let mode = Command::new("chmod").arg("600").arg(&file).status();
+        assert!(mode.unwrap().success());
+        let (_folder, mut run) = run(port, &format!("token_file = \"{}\"\n", file.display()));
+        run.line(expected);
+        let lines = stop(run);
+        assert!(!lines.iter().any(|line| line.contains("wrong")), "the token in the log");
+    }
+}
+
+#[test]
+fn a_server_that_hangs_is_noticed_and_one_that_lets_go_is_come_back_to() {
+    if !is_here() {
+        return;
+    }
+    let once = "let first = true;\nio.on('connection', (socket) => { if (first) socket.disconnect(); first = false; });";
+    let (server, port) = server("{ pingInterval: 1000, pingTimeout: 1000 }", once, 0);
+    let (_folder, mut run) = run(port, "");
+    run.line("Uplink lost: the server let us go");
+    run.line("Uplink connected.");
+    server.signal("STOP");
+    let begun = Instant::now();
+    let lost = run.line("Uplink lost");
+    println!("noticed after {:?}: {lost}", begun.elapsed());
+    assert!(lost.contains("no sign of life for 2 s"), "{lost}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    server.signal("CONT");
+    run.line("Uplink connected.");
+    let lines = stop(run);
+    assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:#?}");
+}
+
+#[test]
+fn what_is_not_a_socketio_server_is_called_so() {
+    if !is_here() {
+        return;
+    }
+    let (_server, port) = server("{ path: '/elsewhere/' }", "", 0);
+    let (_folder, mut run) = run(port, "");
+    let line = run.line("Cannot connect");
+    assert!(line.contains("is it socket.io from 3.0 on, at this path?"), "{line}");
+    stop(run);
+}
