@@ -134,6 +134,19 @@ fn a_person_sees_other_quantities_doubts_and_what_is_not_in_the_pipeline() {
     send(json!({"type": "sensor", "id": "28-01131bcd22a1", "state": "gone", "time": at(0)}));
     browser.wait("String(document.querySelectorAll('.stranger').length)", |count| count == "1");
 
+    send(json!({"type": "start", "time": at(0), "version": "0.2.0"}));
+    send(
+        json!({"type": "health", "time": at(0), "uptime_secs": 1, "queued": 0, "dropped": 0, "missed_cycles": 0, "plugin_traps": 0,
+                "uplinks": [{"uplink": "hub", "state": "up"},
+                            {"uplink": "mqtt", "state": "down", "queued": 3412, "since": at(0), "reason": "refused"}],
+                "spool": {"on_disk": false, "reason": "disk full"}}),
+    );
+    browser.wait("text('.ways')", |text| {
+        text.starts_with("2 uplinks: hub up, mqtt down since ")
+            && text.ends_with(": refused (3,412 waiting) · spool in memory: disk full")
+    });
+    browser.wait("text('.version')", |text| text == "0.2.0");
+
     // The clock is not set yet, and then it is: what the page has moves, and the note goes.
     let unset = |kind: &str, value: f64| json!({"type": kind, "sensor": "air", "time": "2024-01-01T00:00:00Z", "value": value, "clock": "unsynchronized"});
     let hidden = "String(document.querySelector('.unset').hidden)";

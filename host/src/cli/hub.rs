@@ -110,11 +110,18 @@ impl Listen {
                 say(format_args!("Dashboard: {}\nDevices:   {}", door.page(), door.uplink()));
             let listening = Listening { doors: vec![door], gate };
             let (stopper, stopped) = stop::channel();
-            let served = tokio::spawn(hub::serve(listening, store, stopped));
-            signals.wait(None).await;
-            stopper.stop();
-            served.await?;
-            Ok::<(), Failure>(())
+            let mut served = tokio::spawn(hub::serve(listening, store, stopped));
+            tokio::select! {
+                _signal = signals.wait(None) => {
+                    stopper.stop();
+                    served.await?;
+                    Ok::<(), Failure>(())
+                }
+                ended = &mut served => {
+                    ended?;
+                    Err("the hub ended by itself".into())
+                }
+            }
         })?
     }
 }

@@ -87,7 +87,10 @@ impl Alarms {
     /// The device's process began anew. It tells what is still active before anything is measured, so that an alarm
     /// which goes on is not shown as cleared in between.
     pub(super) fn begin(&mut self, start: Moment) {
-        if self.latest.stream <= start.place.stream && !start.place.is_before(self.latest) {
+        let Place { stream, .. } = start.place;
+        let is_older = stream < self.latest.stream || start.place.is_before(self.latest);
+        // Of a device that numbers nothing each comes in its turn.
+        if stream == 0 || !is_older {
             self.latest = start.place;
             self.began = Some(start);
         }

@@ -25,6 +25,8 @@ use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json
 const LARGEST_MESSAGE: usize = 256 << 10;
 /// A device that opens a connection says who it is within this.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// A hub that still opens its store lets a device wait for so long.
+const READY_DEADLINE: Duration = Duration::from_secs(5);
 /// A device is asked for a sign of life so often, and given up after two pings without an answer.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(32);
@@ -162,7 +164,8 @@ impl Connection<'_> {
 
     async fn hear(&mut self, text: Utf8Bytes) -> Result<(), String> {
         if self.name.is_none() {
-            self.hub.ready().await;
+            // Who is refused then comes back later.
+            let _is_ready = timeout(READY_DEADLINE, self.hub.ready()).await;
             self.stored = self.connect(&text)?;
             let stored = self.stored.as_mut().map(|stored| *stored.borrow_and_update());
             return match stored {

@@ -103,10 +103,11 @@ pub fn is_private(address: SocketAddr) -> bool {
 pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
     let store = store.map(Arc::new);
     let hub = Arc::new(Hub::new(if store.is_some() { Keeps::OnDisk } else { Keeps::InMemory }));
-    let writer = store.clone().map(|store| {
+    let mut writer = JoinSet::new();
+    if let Some(store) = store.clone() {
         let hub = hub.clone();
-        tokio::task::spawn_blocking(move || store::write(&store, &hub))
-    });
+        writer.spawn_blocking(move || store::write(&store, &hub));
+    }
     let gate = Arc::new(listening.gate);
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
@@ -136,6 +137,11 @@ pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
     loop {
         tokio::select! {
             () = stop.wait() => break,
+            Some(ended) = writer.join_next() => {
+                // Without it nothing would ever be acked again: whoever started the hub can start it anew.
+                tracing::error!("The store's thread has ended by itself: {ended:?}.");
+                break;
+            }
             _ = looks.tick() => {}
         }
         let (gate, certificates) = (gate.clone(), certificates.clone());
@@ -151,9 +157,7 @@ pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
     }
     while doors.join_next().await.is_some() {}
     hub.close();
-    if let Some(writer) = writer
-        && timeout(STORE_DEADLINE, writer).await.is_err()
-    {
+    if timeout(STORE_DEADLINE, writer.join_next()).await.is_err() {
         tracing::warn!("The disk did not take what was not acked yet: devices will send it again.");
     }
 }

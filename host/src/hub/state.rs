@@ -1,6 +1,7 @@
 //! What the hub knows of its devices: who they are, what they sent lately, which alarms are active. In memory, bounded.
 
 mod keeping;
+mod metrics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -350,47 +351,6 @@ impl Hub {
     /// What the store knows a device by.
     pub(super) fn find_device(&self, device: &str) -> Option<u32> {
         Some(self.known().devices.get(device)?.number)
-    }
-
-    /// Counters in the Prometheus text form.
-    pub(super) fn metrics(&self) -> String {
-        let known = self.known();
-        let devices = &known.devices;
-        let mut text = String::new();
-        type Value = fn(&Device) -> u64;
-        let metrics: [(&str, &str, &str, Value); 10] = [
-            ("weir_device_connected", "gauge", "Whether the device is connected.", |d| {
-                d.connected.into()
-            }),
-            ("weir_device_queued", "gauge", "Messages that wait on the device.", |d| {
-                d.behind.queued
-            }),
-            ("weir_device_readings_total", "counter", "Readings received.", |d| d.counts.readings),
-            ("weir_device_faults_total", "counter", "Faults received.", |d| d.counts.faults),
-            ("weir_device_lost_total", "counter", "Messages that will never come.", |d| d.lost),
-            ("weir_device_gaps", "gauge", "Numbers left out and not declared.", |d| d.gaps),
-            ("weir_device_awaited", "gauge", "Numbers that later ones overtook.", |d| {
-                d.streams.awaited()
-            }),
-            ("weir_device_unclean_stops_total", "counter", "Times that it ended unclean.", |d| {
-                d.counts.unclean_stops
-            }),
-            ("weir_device_repeated_total", "counter", "Messages that came again.", |d| {
-                d.counts.repeated
-            }),
-            ("weir_device_alarms_active", "gauge", "Alarms that are active.", |d| {
-                d.alarms.iter().filter(|alarm| alarm.is_active()).count() as u64
-            }),
-        ];
-        for (name, kind, help, value) in metrics {
-            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-            for device in devices.values() {
-                let label =
-                    device.device.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                text.push_str(&format!("{name}{{device=\"{label}\"}} {}\n", value(device)));
-            }
-        }
-        text
     }
 }
 

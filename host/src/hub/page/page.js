@@ -56,6 +56,10 @@ function open() {
     views.get(device.device)?.touchAll();
     requestRender();
   });
+  on('hub', (hub) => {
+    state.hub(hub);
+    requestRender();
+  });
   on('ping', ({ time }) => {
     link.pings = true;
     setClock(time);
@@ -100,6 +104,7 @@ function requestRender() {
 function render() {
   const now = hubNow();
   renderLink();
+  renderTrouble(now);
   for (const [name, view] of views) {
     if (state.devices.has(name)) continue;
     view.remove();
@@ -125,6 +130,14 @@ function renderLink() {
       ? `The link to the hub is lost since ${clock(lostAt)}. The values below are not current. Trying again…`
       : 'The hub cannot be reached. Trying again…');
   }
+}
+
+function renderTrouble(now) {
+  const { trouble } = state;
+  $('trouble').hidden = !trouble;
+  setText($('trouble'), trouble
+    ? `The hub cannot store what it receives since ${moment(trouble.since, now)}: ${trouble.reason}. Devices keep their messages until it can.`
+    : '');
 }
 
 function addView(name) {
@@ -175,6 +188,10 @@ class DeviceView {
     this.find('.lost').classList.toggle('bad', lost > 0);
     setText(this.find('.version'), version || '–');
     this.find('.unset').hidden = device.clock === null;
+    const ways = waysOut(device, now);
+    this.find('.ways').hidden = ways === '';
+    setText(this.find('.ways'), ways);
+    this.find('.ways').classList.toggle('bad', isTroubled(device));
     this.#renderNotices(device.notices, now);
     this.strangers.render(device.found, now);
 
@@ -207,6 +224,25 @@ class DeviceView {
     for (const card of this.#cards.values()) card.remove();
     this.root.remove();
   }
+}
+
+// How a device's messages get out and where they wait, as far as there is something to say.
+function waysOut({ uplinks, spool, gaps }, now) {
+  const lines = [];
+  if (uplinks.length > 1 || uplinks.some(({ state }) => state !== 'up')) {
+    const ways = uplinks.map(({ uplink, state, queued, since, reason }) => {
+      const down = state === 'up' ? '' : `${since ? ` since ${moment(since, now)}` : ''}${reason ? `: ${reason}` : ''}`;
+      return `${uplink} ${state}${down}${queued ? ` (${queued.toLocaleString('en')} waiting)` : ''}`;
+    });
+    lines.push(`${plural(uplinks.length, 'uplink')}: ${ways.join(', ')}`);
+  }
+  if (spool?.reason) lines.push(`spool ${spool.on_disk ? 'on disk' : 'in memory'}: ${spool.reason}`);
+  if (gaps) lines.push(`${plural(gaps, 'message')} missing that the device did not account for`);
+  return lines.join(' · ');
+}
+
+function isTroubled({ uplinks, spool, gaps }) {
+  return gaps > 0 || Boolean(spool?.reason) || uplinks.some(({ state }) => state !== 'up');
 }
 
 function behind(age) {

@@ -8,11 +8,18 @@ const MAX_NOTICES = 3;
 export class State {
   /** @type {Map<string, object>} */
   devices = new Map();
+  /** Why the hub cannot store anything, and since when. @type {{since: number, reason: string} | null} */
+  trouble = null;
 
   /** Replaces everything. */
-  snapshot({ devices }) {
+  snapshot({ devices, ...hub }) {
+    this.hub(hub);
     this.devices.clear();
     for (const device of devices) this.renewed(device);
+  }
+
+  hub({ trouble }) {
+    this.trouble = trouble ? { since: Date.parse(trouble.since), reason: trouble.reason } : null;
   }
 
   /** Replaces what a device has sent: its times were put right. */
@@ -33,7 +40,9 @@ export class State {
   }
 
   /** The connection changed, or a device appeared. Entries already here stay. */
-  device({ device, connected, changed, version, behind, lost, clock, sensors, found, alarms }) {
+  device({
+    device, connected, changed, version, behind, lost, gaps, uplinks, spool, clock, sensors, found, alarms,
+  }) {
     const state = this.#device(device);
     state.connected = connected;
     state.changed = Date.parse(changed);
@@ -46,6 +55,9 @@ export class State {
       if (state.notices.length > MAX_NOTICES) state.notices.shift();
     }
     state.lost = lost ?? 0;
+    state.gaps = gaps ?? 0;
+    state.uplinks = (uplinks ?? []).map(({ since, ...way }) => ({ ...way, since: since ? Date.parse(since) : null }));
+    state.spool = spool ?? null;
     state.clock = clock ?? null;
     state.found = (found ?? []).map(({ id, since }) => ({ id, since: Date.parse(since) }));
     for (const { sensor, id, unit } of sensors ?? []) {
@@ -101,6 +113,7 @@ export class State {
         case 'sensor':
         case 'clock':
         case 'result':
+        case 'start':
           // What they change, the hub tells by `device` and `renewed`.
           break;
         default: {
@@ -125,7 +138,8 @@ export class State {
     if (!state) {
       state = {
         name, connected: true, changed: NaN, version: null,
-        queued: null, received: null, newest: null, lost: 0, dropped: null, clock: null,
+        queued: null, received: null, newest: null, lost: 0, gaps: 0, dropped: null, clock: null,
+        uplinks: [], spool: null,
         sensors: new Map(), found: [], alarms: new Map(), notices: [],
       };
       this.devices.set(name, state);
