@@ -36,6 +36,7 @@ mod plugin_file;
 mod record;
 mod recordings;
 mod reload;
+mod security;
 mod sensors;
 mod socketio;
 mod state;

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -23,12 +24,15 @@ struct Gateway {
     folder: TempDir,
     tree: W1Tree,
     server: TcpListener,
+    /// The stream, and the highest number of it that came: a plain server acks nothing, so after a kill some come again.
+    seen: Arc<Mutex<(Value, u64)>>,
 }
 
 impl Gateway {
     fn new() -> Gateway {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        Gateway { folder: TempDir::new().unwrap(), tree: W1Tree::new(), server }
+        let folder = TempDir::new().unwrap();
+        Gateway { folder, tree: W1Tree::new(), server, seen: Arc::default() }
     }
 
     fn data(&self) -> PathBuf {
@@ -82,7 +86,7 @@ impl Gateway {
             response.headers_mut().insert("sec-websocket-protocol", "weir.plain".parse().unwrap());
             Ok(response)
         };
-        Messages(accept_hdr(stream, plain).unwrap())
+        Messages { socket: accept_hdr(stream, plain).unwrap(), seen: self.seen.clone() }
     }
 
     /// Waits until the state on the disk is such.
@@ -101,14 +105,30 @@ impl Gateway {
     }
 }
 
-/// What the gateway sends, one after the other.
-struct Messages(WebSocket<TcpStream>);
+/// What the gateway sends, one after the other, each once.
+struct Messages {
+    socket: WebSocket<TcpStream>,
+    seen: Arc<Mutex<(Value, u64)>>,
+}
 
 impl Messages {
     fn next(&mut self) -> Value {
         loop {
-            if let Message::Text(text) = self.0.read().unwrap() {
-                return serde_json::from_str(&text).unwrap();
+            let Message::Text(text) = self.socket.read().unwrap() else { continue };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            let mut seen = self.seen.lock().unwrap();
+            match message["seq"].as_u64() {
+                Some(seq) if seq <= seen.1 => {}
+                Some(seq) => {
+                    seen.1 = seq;
+                    return message;
+                }
+                None => {
+                    if message["stream"] != seen.0 {
+                        *seen = (message["stream"].clone(), 0);
+                    }
+                    return message;
+                }
             }
         }
     }

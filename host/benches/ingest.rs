@@ -20,7 +20,7 @@ const FRAMES: u64 = 2_000;
 const MESSAGES: u64 = FRAMES * IN_A_FRAME;
 /// As many as a device sends before the first of them is acked.
 const WINDOW: u64 = 1_024;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 fn main() {
     let runtime =

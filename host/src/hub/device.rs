@@ -176,7 +176,7 @@ impl Connection<'_> {
 
     fn take(&self, text: &str, room: Option<OwnedSemaphorePermit>) -> Result<(), String> {
         let Some(name) = &self.name else { return Ok(()) };
-        let messages = receive(text)?;
+        let messages = receive(text, self.hub.texts())?;
         self.hub.take(name, self.stream, &messages, room).map_err(|e| e.to_string())
     }
 

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::gate::ClientCertificate;
-use super::{Door, Gate, HubTls};
+use super::told::Told;
+use super::{Door, HubTls};
 use crate::file::excerpt;
 use crate::stop::Stop;
 
@@ -36,7 +37,8 @@ const TAKE_DEADLINE: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes connections until told to stop.
-pub(super) async fn attend(door: Door, routes: Router, gate: Arc<Gate>, mut stop: Stop) {
+pub(super) async fn attend(door: Door, routes: Router, mut stop: Stop) {
+    let told = Arc::new(Told::default());
     // Each door has its own: strangers who fill one do not keep the device of this process from the other.
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     // Dropped with this function: connections that do not end by themselves end then.
@@ -51,10 +53,10 @@ pub(super) async fn attend(door: Door, routes: Router, gate: Arc<Gate>, mut stop
         match accepted {
             Ok((stream, peer, place)) => {
                 let routes = routes.clone().layer(Extension(ConnectInfo(peer)));
-                let (tls, gate) = (door.tls.clone(), gate.clone());
+                let (tls, told) = (door.tls.clone(), told.clone());
                 connections.spawn(async move {
                     match tls {
-                        Some(tls) => encrypted(stream, &tls, routes, &gate, peer).await,
+                        Some(tls) => encrypted(stream, &tls, routes, &told, peer).await,
                         None => {
                             let enough = Extension(ClientCertificate::Enough);
                             converse(stream, routes.layer(enough), peer).await;
@@ -89,7 +91,7 @@ async fn accept(
     Ok((stream, peer, place))
 }
 
-async fn encrypted(stream: TcpStream, tls: &HubTls, routes: Router, gate: &Gate, peer: SocketAddr) {
+async fn encrypted(stream: TcpStream, tls: &HubTls, routes: Router, told: &Told, peer: SocketAddr) {
     let why = match timeout(HANDSHAKE_DEADLINE, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let is_missing = tls.wants_certificate()
@@ -98,10 +100,15 @@ async fn encrypted(stream: TcpStream, tls: &HubTls, routes: Router, gate: &Gate,
                 if is_missing { ClientCertificate::Missing } else { ClientCertificate::Enough };
             return converse(stream, routes.layer(Extension(certificate)), peer).await;
         }
+        // Who looks whether somebody listens, as programs do that watch over services.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%peer, "A connection ended before it was encrypted.");
+            return;
+        }
         Ok(Err(error)) => excerpt(&error.to_string()),
         Err(_) => format!("it was not done within {HANDSHAKE_DEADLINE:?}"),
     };
-    if gate.is_due(peer) {
+    if told.is_due(peer.ip()) {
         tracing::warn!(
             %peer,
             "A TLS handshake failed: {why}. This is told once a minute for each address."

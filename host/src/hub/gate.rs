@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -92,16 +92,11 @@ impl Gate {
         self.tokens.as_ref()?.known.borrow().clone()
     }
 
-    /// Whether this stranger is to be told of now.
-    pub(super) fn is_due(&self, stranger: SocketAddr) -> bool {
-        self.told.is_due(stranger.ip())
-    }
-
     /// Reads the tokens again when their file has changed. Waits for the disk.
     pub(super) fn refresh(&self) {
         let Some(Tokens { folder: Some(folder), read_at, known }) = &self.tokens else { return };
-        // One at a time, so that no older file comes after a newer one.
-        let mut read_at = read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        // One at a time, so that no older file comes after a newer one, and a disk that hangs holds up no more than one.
+        let Ok(mut read_at) = read_at.try_lock() else { return };
         let now = stamp(&tokens::file(folder));
         if *read_at == now {
             return;
@@ -109,13 +104,14 @@ impl Gate {
         *read_at = now;
         match tokens::read(folder) {
             Ok(Some(tokens)) => {
-                tracing::info!(tokens = tokens.len(), "The devices' tokens have changed.");
+                let count = tokens.len();
                 known.send_replace(Some(tokens.into()));
+                tracing::info!(tokens = count, "The devices' tokens have changed.");
             }
             // A file that was there and is not any more opens no door.
             Ok(None) if known.borrow().is_some() => {
-                tracing::warn!("The file of tokens is gone: no device is let in.");
                 known.send_replace(Some(Arc::new([])));
+                tracing::warn!("The file of tokens is gone: no device is let in.");
             }
             Ok(None) => {}
             Err(error) => {
@@ -148,8 +144,9 @@ impl Gate {
         }
         // It may have been made a moment ago.
         let gate = self.clone();
-        // The disk's panic would be a mistake of ours that the log has told.
-        let _refreshed = tokio::task::spawn_blocking(move || gate.refresh()).await;
+        let look = tokio::task::spawn_blocking(move || gate.refresh());
+        // A disk that hangs does not hold the answer up: the token counts as unknown.
+        let _looked = tokio::time::timeout(REFUSAL_DELAY, look).await;
         match self.find(&shown) {
             Some(admission) => Ok(admission),
             None => {
@@ -167,7 +164,7 @@ impl Gate {
     }
 
     async fn refuse(&self, status: StatusCode, why: &'static str, peer: SocketAddr) -> Response {
-        if self.is_due(peer) {
+        if self.told.is_due(peer.ip()) {
             tracing::warn!(
                 %peer,
                 "A device was refused: {why}. This is told once a minute for each address."
@@ -176,7 +173,11 @@ impl Gate {
         if let Ok(_place) = self.refusing.try_acquire() {
             tokio::time::sleep(REFUSAL_DELAY).await;
         }
-        (status, why).into_response()
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        match status {
+            StatusCode::UNAUTHORIZED => (status, challenge, why).into_response(),
+            _ => (status, why).into_response(),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::clocks::{Clocks, Place};
-use super::moment::Moment;
+use super::moment::{Moment, is_unset};
+use super::receive::{Measured, Said};
 use crate::reading::{Quality, Quantity};
-use crate::uplink::wire::{Body, ConnectSensor, Event, Measured, to_json};
+use crate::uplink::wire::{ConnectSensor, Event, to_json};
 
 /// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
 pub(super) const RECENT: usize = 1_800;
@@ -57,22 +58,29 @@ fn print_quality<S: Serializer>(quality: &Quality, serializer: S) -> Result<S::O
 }
 
 impl Entry {
+    /// A reading.
+    pub(super) fn reading(measured: &Measured, place: Place, clocks: &Clocks) -> Entry {
+        let Measured { time, value, quality, doubt, clock, .. } = measured;
+        let doubt = doubt.as_deref().map(Into::into);
+        Entry {
+            when: Moment::told(*time, is_unset(clock.as_deref()), place, clocks),
+            what: What::Reading { value: *value, quality: *quality, doubt },
+        }
+    }
+
+    /// A fault; `None` when it is another event.
+    pub(super) fn fault(event: &Event, place: Place, clocks: &Clocks) -> Option<Entry> {
+        let Event::Fault { time, reason, clock, .. } = event else { return None };
+        let when = Moment::of_message(time, clock.as_deref(), place, clocks);
+        Some(Entry { when, what: What::Fault { fault: reason.clone() } })
+    }
+
     /// What a message says of its sensor; `None` when it says nothing of any.
-    pub(super) fn new(body: &Body, place: Place, clocks: &Clocks) -> Option<Entry> {
-        match body {
-            Body::Measured(Measured { time, value, quality, doubt, clock, .. }) => {
-                let is_good = &**quality == Quality::Good.as_str();
-                let quality = if is_good { Quality::Good } else { Quality::Uncertain };
-                Some(Entry {
-                    when: Moment::of_message(time, clock.as_deref(), place, clocks),
-                    what: What::Reading { value: *value, quality, doubt: doubt.clone() },
-                })
-            }
-            Body::Event(Event::Fault { time, reason, clock, .. }) => Some(Entry {
-                when: Moment::of_message(time, clock.as_deref(), place, clocks),
-                what: What::Fault { fault: reason.clone() },
-            }),
-            Body::Event(_) => None,
+    pub(super) fn of(said: &Said, place: Place, clocks: &Clocks) -> Option<Entry> {
+        match said {
+            Said::Measured(measured) => Some(Entry::reading(measured, place, clocks)),
+            Said::Event(event) => Entry::fault(event, place, clocks),
+            Said::Unknown => None,
         }
     }
 }
@@ -145,7 +153,7 @@ impl Sensor {
     pub(super) fn learn(&mut self, measured: &Measured) -> bool {
         let is_unknown = self.unit.is_empty();
         if is_unknown {
-            self.measures(known(&measured.quantity), measured.unit.as_deref());
+            self.measures(Some(measured.quantity), measured.unit.as_deref());
         }
         is_unknown
     }

@@ -130,7 +130,7 @@ pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
         listening.doors.iter().filter_map(|door| door.tls.clone()).collect();
     let mut doors = JoinSet::new();
     for door in listening.doors {
-        doors.spawn(door::attend(door, routes.clone(), gate.clone(), stop.clone()));
+        doors.spawn(door::attend(door, routes.clone(), stop.clone()));
     }
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {

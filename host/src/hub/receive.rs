@@ -1,12 +1,13 @@
 //! From a device's text to messages that the hub can keep: every text in them short and printable, every time a time.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::known::{LONGEST_NAME, is_name};
-use crate::reading::{Quantity, Timestamp};
-use crate::uplink::wire::{Body, Event, Measured, Message, SpoolHealth, UplinkHealth};
+use crate::reading::{Quality, Quantity, Timestamp};
+use crate::uplink::wire::{self, Body, Event, Message, SpoolHealth, UplinkHealth};
 
 /// Most ways out of a device that are shown.
 const UPLINKS: usize = 16;
@@ -20,16 +21,60 @@ pub(super) struct Received<'t> {
     pub(super) seq: Option<u64>,
     /// Whether the device sent later ones before.
     pub(super) late: bool,
-    /// What it says, where its type is known.
-    pub(super) body: Option<Body>,
-    /// Its text, where that says all that is in `body`.
+    /// What it says.
+    pub(super) said: Said<'t>,
+    /// Its text, where that says all of it.
     text: Option<&'t str>,
 }
 
+/// What a message says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Said<'t> {
+    /// A reading.
+    Measured(Measured<'t>),
+    /// Another word of the wire.
+    Event(Event),
+    /// What this version does not know.
+    Unknown,
+}
+
+/// A reading: most messages are one, so it is read without a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Measured<'t> {
+    pub(super) quantity: Quantity,
+    pub(super) sensor: Cow<'t, str>,
+    pub(super) time: Timestamp,
+    pub(super) value: f64,
+    pub(super) unit: Option<Cow<'t, str>>,
+    pub(super) quality: Quality,
+    pub(super) doubt: Option<Cow<'t, str>>,
+    pub(super) clock: Option<Cow<'t, str>>,
+}
+
+/// Whether the text of each message is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Texts {
+    Needed,
+    NotNeeded,
+}
+
 impl Received<'_> {
-    /// As browsers are sent it.
+    /// As browsers are sent it, where its type is known.
     pub(super) fn retell(&self) -> Option<String> {
-        let body = self.body.clone()?;
+        let body = match &self.said {
+            Said::Unknown => return None,
+            Said::Event(event) => Body::Event(event.clone()),
+            Said::Measured(measured) => Body::Measured(wire::Measured {
+                quantity: measured.quantity.as_str().into(),
+                sensor: (&*measured.sensor).into(),
+                time: measured.time.to_string().into(),
+                value: measured.value,
+                unit: measured.unit.as_deref().map(Into::into),
+                quality: measured.quality.as_str().into(),
+                doubt: measured.doubt.as_deref().map(Into::into),
+                clock: measured.clock.as_deref().map(Into::into),
+            }),
+        };
         Some(Message { seq: self.seq, late: self.late, body }.to_json())
     }
 
@@ -42,34 +87,54 @@ impl Received<'_> {
     }
 }
 
-/// The messages of one frame: one object, or an array of them. Messages of unknown types are left out, as a later
+/// The messages of one frame: one object, or an array of them. What messages of unknown types say is left out, as a later
 /// version may send some; their numbers count all the same.
-pub(super) fn receive(text: &str) -> Result<Vec<Received<'_>>, String> {
-    let not_of_the_wire = |e: serde_json::Error| format!("it sent what is not of the wire: {e}");
-    let texts: Vec<&RawValue> = if text.trim_start().starts_with('[') {
+pub(super) fn receive(text: &str, texts: Texts) -> Result<Vec<Received<'_>>, String> {
+    let is_array = text.trim_start().starts_with('[');
+    if is_array
+        && texts == Texts::NotNeeded
+        && let Ok(lines) = serde_json::from_str::<Vec<Line>>(text)
+        && lines.iter().all(|line| line.measures().is_some())
+    {
+        return lines.into_iter().map(|line| measured(line, None)).collect();
+    }
+    let texts: Vec<&RawValue> = if is_array {
         serde_json::from_str(text).map_err(not_of_the_wire)?
     } else {
         vec![serde_json::from_str(text).map_err(not_of_the_wire)?]
     };
-    let mut messages = Vec::with_capacity(texts.len());
-    for text in texts {
-        let Outline { seq, late, kind, time } =
-            serde_json::from_str(text.get()).map_err(not_of_the_wire)?;
-        let body = match &*kind {
-            "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" | "start" => {
-                Some(Body::Event(serde_json::from_str(text.get()).map_err(not_of_the_wire)?))
-            }
-            kind => match Quantity::ALL.iter().find(|quantity| quantity.as_str() == kind) {
-                Some(quantity) => Some(measured(*quantity, text.get()).map_err(not_of_the_wire)?),
-                None => None,
-            },
-        };
-        // A plain client's reading without a time has that of its arrival.
-        let is_whole = time.is_some() || !matches!(body, Some(Body::Measured(_)));
-        let body = body.map(checked).transpose()?;
-        messages.push(Received { seq, late, body, text: is_whole.then_some(text.get()) });
-    }
-    Ok(messages)
+    texts.into_iter().map(|text| message(text.get())).collect()
+}
+
+fn not_of_the_wire(error: serde_json::Error) -> String {
+    format!("it sent what is not of the wire: {error}")
+}
+
+/// A text in a message, copied only where it is escaped.
+#[derive(Deserialize)]
+struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+
+/// A message, as far as it says what a reading says.
+#[derive(Deserialize)]
+struct Line<'t> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'t, str>,
+    seq: Option<u64>,
+    #[serde(default)]
+    late: bool,
+    value: Option<f64>,
+    #[serde(borrow)]
+    sensor: Option<Text<'t>>,
+    #[serde(borrow)]
+    time: Option<Text<'t>>,
+    #[serde(borrow)]
+    unit: Option<Text<'t>>,
+    #[serde(borrow)]
+    quality: Option<Text<'t>>,
+    #[serde(borrow)]
+    doubt: Option<Text<'t>>,
+    #[serde(borrow)]
+    clock: Option<Text<'t>>,
 }
 
 /// What can be seen of a message without knowing its type.
@@ -80,51 +145,73 @@ struct Outline {
     late: bool,
     #[serde(rename = "type")]
     kind: Box<str>,
-    time: Option<IgnoredAny>,
+}
+
+impl Line<'_> {
+    /// What was measured, if it is a reading.
+    fn measures(&self) -> Option<(Quantity, f64)> {
+        Some((quantity(&self.kind)?, self.value?))
+    }
+}
+
+fn quantity(kind: &str) -> Option<Quantity> {
+    Quantity::ALL.iter().copied().find(|quantity| quantity.as_str() == kind)
+}
+
+fn message(text: &str) -> Result<Received<'_>, String> {
+    let no_reading = match serde_json::from_str::<Line>(text) {
+        Ok(line) if line.measures().is_some() => return measured(line, Some(text)),
+        Ok(_) => "a reading has no `value`".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let Outline { seq, late, kind } = serde_json::from_str(text).map_err(not_of_the_wire)?;
+    let said = match &*kind {
+        "fault" | "alarm" | "sensor" | "clock" | "dropped" | "health" | "result" | "start" => {
+            let mut event = serde_json::from_str(text).map_err(not_of_the_wire)?;
+            check_event(&mut event)?;
+            Said::Event(event)
+        }
+        kind if quantity(kind).is_some() => {
+            return Err(format!("it sent what is not of the wire: {no_reading}"));
+        }
+        _ => Said::Unknown,
+    };
+    Ok(Received { seq, late, said, text: Some(text) })
 }
 
 /// A plain client sends a value and no more; what it leaves out is filled in, what it sends is taken as it is.
-fn measured(quantity: Quantity, text: &str) -> Result<Body, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Plain {
-        value: f64,
-        sensor: Option<Box<str>>,
-        time: Option<Box<str>>,
-        unit: Option<Box<str>>,
-        quality: Option<Box<str>>,
-        doubt: Option<Box<str>>,
-        clock: Option<Box<str>>,
-    }
-    let Plain { value, sensor, time, unit, quality, doubt, clock } = serde_json::from_str(text)?;
-    let usual = (quantity != Quantity::Temperature).then(|| quantity.unit().into());
-    let quantity = quantity.as_str();
-    Ok(Body::Measured(Measured {
-        quantity: quantity.into(),
-        // A plain client may name none.
-        sensor: sensor.as_deref().unwrap_or(quantity).into(),
-        time: time.unwrap_or_else(|| Timestamp::now().to_string().into()),
-        value,
-        unit: unit.or(usual),
-        quality: quality.unwrap_or_else(|| "good".into()),
-        doubt,
-        clock,
-    }))
-}
-
-/// The same message with its time as we print it; an error when anything in it is not as the wire says.
-fn checked(mut body: Body) -> Result<Body, String> {
-    match &mut body {
-        Body::Measured(Measured { sensor, time, unit, quality, doubt, clock, .. }) => {
-            name("sensor", sensor)?;
-            one_of("quality", quality, &["good", "uncertain"])?;
-            reprint(time)?;
-            optional_name("unit", unit)?;
-            optional_name("doubt", doubt)?;
-            optional_name("clock", clock)?;
+fn measured<'t>(line: Line<'t>, text: Option<&'t str>) -> Result<Received<'t>, String> {
+    let (quantity, value) = line.measures().ok_or("a reading has no `value`")?;
+    let Line { seq, late, sensor, time, unit, quality, doubt, clock, .. } = line;
+    let quality = match quality.as_ref().map(|quality| &*quality.0) {
+        None => Quality::Good,
+        Some(word) => {
+            one_of("quality", word, &["good", "uncertain"])?;
+            if word == "good" { Quality::Good } else { Quality::Uncertain }
         }
-        Body::Event(event) => check_event(event)?,
-    }
-    Ok(body)
+    };
+    let named = |key, text: Option<Text<'t>>| match text {
+        Some(Text(text)) => name(key, &text).map(|()| Some(text)),
+        None => Ok(None),
+    };
+    let usual = (quantity != Quantity::Temperature).then(|| quantity.unit().into());
+    let said = Measured {
+        quantity,
+        // A plain client may name none.
+        sensor: named("sensor", sensor)?.unwrap_or(Cow::Borrowed(quantity.as_str())),
+        time: match &time {
+            Some(Text(time)) => parsed(time)?,
+            None => Timestamp::now(),
+        },
+        value,
+        unit: named("unit", unit)?.or(usual),
+        quality,
+        doubt: named("doubt", doubt)?,
+        clock: named("clock", clock)?,
+    };
+    // What says no time has that of its arrival.
+    let text = text.filter(|_| time.is_some());
+    Ok(Received { seq, late, said: Said::Measured(said), text })
 }
 
 fn check_event(event: &mut Event) -> Result<(), String> {
@@ -220,9 +307,14 @@ fn one_of(key: &str, text: &str, allowed: &[&str]) -> Result<(), String> {
 }
 
 fn reprint(time: &mut Box<str>) -> Result<(), String> {
-    let parsed: Timestamp = time.parse().map_err(|e| format!("its `time` {e}"))?;
-    *time = parsed.to_string().into();
+    *time = parsed(time)?.to_string().into();
     Ok(())
+}
+
+/// To the millisecond, as times are told.
+fn parsed(time: &str) -> Result<Timestamp, String> {
+    let Timestamp { nanos } = time.parse().map_err(|e| format!("its `time` {e}"))?;
+    Ok(Timestamp { nanos: nanos - nanos % 1_000_000 })
 }
 
 #[cfg(test)]
@@ -238,6 +330,17 @@ mod tests {
             ),
             (r#"{"type":"temperature","value":20.5}"#, Ok(1)),
             (r#"[]"#, Ok(0)),
+            (
+                r#"[{"type":"temperature","value":1,"sensor":"a\u0041\n"}]"#,
+                Err("`sensor` must have 1 to 64"),
+            ),
+            (
+                r#"[{"type":"temperature","seq":1,"late":true,"value":1,"sensor":"\u00e4 b","new":[{}]},{"type":"humidity","value":2}]"#,
+                Ok(2),
+            ),
+            (r#"{"type":"tomorrow","value":"high","sensor":7,"time":[]}"#, Ok(1)),
+            (r#"{"type":"temperature","sensor":"a"}"#, Err("no `value`")),
+            (r#"{"type":"temperature","sensor":7,"value":1}"#, Err("not of the wire")),
             (r#"{"type":"temperature","value":20.5,"time":5}"#, Err("not of the wire")),
             (
                 r#"[{"type":"tomorrow","seq":3,"x":[1]},{"type":"dropped","seq":4,"from":1,"to":2,"reason":"spool-full"}]"#,
@@ -296,19 +399,24 @@ mod tests {
                 Err("`clock` must have 1 to 64"),
             ),
         ] {
-            match (receive(text), expected) {
+            let both = [Texts::Needed, Texts::NotNeeded].map(|texts| {
+                let told = receive(text, texts)?;
+                Ok::<_, String>(told.iter().map(Received::retell).collect::<Vec<_>>())
+            });
+            assert!(both[0].is_ok() == both[1].is_ok(), "{text}: {both:?}");
+            match (receive(text, Texts::Needed), expected) {
                 (Ok(messages), Ok(count)) => assert_eq!(messages.len(), count, "{text}"),
                 (Err(why), Err(expected)) => assert!(why.contains(expected), "{text}: {why}"),
                 (got, _) => panic!("{text}: {got:?}"),
             }
         }
-        let doubted = receive(r#"{"type":"temperature","value":1,"quality":"uncertain"}"#).unwrap();
+        let doubted = r#"{"type":"temperature","value":1,"quality":"uncertain"}"#;
+        let doubted = receive(doubted, Texts::Needed).unwrap();
         assert!(
-            matches!(&doubted[0].body, Some(Body::Measured(Measured { quality, .. })) if &**quality == "uncertain")
+            matches!(&doubted[0].said, Said::Measured(Measured { quality, .. }) if *quality == Quality::Uncertain)
         );
-        let [plain] = &receive(r#"{"type":"temperature","value":20.5}"#).unwrap()[..] else {
-            panic!()
-        };
+        let plain = receive(r#"{"type":"temperature","value":20.5}"#, Texts::Needed).unwrap();
+        let [plain] = &plain[..] else { panic!() };
         let told: serde_json::Value = serde_json::from_str(&plain.retell().unwrap()).unwrap();
         assert_eq!(
             (&told["sensor"], &told["value"], &told["quality"]),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::alarms::Alarm;
 use super::clocks::Clocks;
 use super::known::{DEVICES, Device, Refused, SENSORS, Tell, check_name};
-use super::receive::Received;
+use super::receive::{Received, Texts};
 use super::store::{Found, Row};
 use super::streams::Acked;
 use crate::reading::Timestamp;
@@ -27,6 +27,7 @@ const WAITING_BYTES: usize = 8 << 20;
 /// The hub's memory. Changes are short and never wait.
 #[derive(Debug)]
 pub(super) struct Hub {
+    keeps: Keeps,
     known: Mutex<Known>,
     /// Something waits for the store, or the hub is closed.
     filled: Condvar,
@@ -92,6 +93,7 @@ impl Hub {
     pub(super) fn new(keeps: Keeps) -> Hub {
         let waiting = (keeps == Keeps::OnDisk).then(|| Waiting { turn: 1, ..Waiting::default() });
         Hub {
+            keeps,
             known: Mutex::new(Known { waiting, ..Known::default() }),
             filled: Condvar::new(),
             room: Arc::new(Semaphore::new(WAITING_BYTES)),
@@ -189,6 +191,14 @@ impl Hub {
         let bytes = u32::try_from(frame.len().min(WAITING_BYTES)).unwrap_or(u32::MAX);
         // It is never closed.
         self.room.clone().acquire_many_owned(bytes).await.ok()
+    }
+
+    /// Whether the texts of messages are needed: only the store keeps them.
+    pub(super) fn texts(&self) -> Texts {
+        match self.keeps {
+            Keeps::InMemory => Texts::NotNeeded,
+            Keeps::OnDisk => Texts::Needed,
+        }
     }
 
     /// Takes the messages of one frame. They are acked when they are stored.

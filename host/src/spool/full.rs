@@ -49,12 +49,14 @@ pub(super) struct Relief {
     pub(super) gone: Gone,
     /// What goes for its age.
     pub(super) old: Gone,
+    /// Numbers of chunks that could not be read.
+    pub(super) damaged: Vec<(u64, u64)>,
 }
 
 impl Relief {
     pub(super) fn of(surplus: Surplus) -> Relief {
-        let (change, gone, old) = Default::default();
-        Relief { surplus, freed: 0, change, gone, old }
+        let (change, gone, old, damaged) = Default::default();
+        Relief { surplus, freed: 0, change, gone, old, damaged }
     }
 
     /// Whether something may have to go at all.
@@ -75,11 +77,15 @@ impl Relief {
             if !is_old && self.freed >= self.surplus.bytes {
                 return true;
             }
+            if found.chunk.is_none() && found.end > self.surplus.on_disk {
+                // Part of what it should hold is in memory as well, which is not to be lost.
+                return true;
+            }
             self.change.remove.push(found.key);
             self.freed += found.bytes;
             let Some(chunk) = &found.chunk else {
                 // Nobody knows what it held: all numbers up to the next chunk, as far as they were not gone before.
-                self.gone.extend((found.key..=found.end).take(MOST_NOTICES).map(|seq| (seq, None)));
+                self.damaged.push((found.key, found.end));
                 continue;
             };
             let gone = if is_old { &mut self.old } else { &mut self.gone };

@@ -1,5 +1,8 @@
 //! The queue and its disk together: carries out what the queue plans, and bears what the disk does.
 
+mod load;
+mod read;
+
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -7,16 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::full::Relief;
-use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, READ_BYTES, RETRY, Reading, TOO_OLD};
-use super::ranges::Ranges;
+use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, RETRY, TOO_OLD, UNCLEAN};
 use super::store::{self, Change, Folder, Store, StoreError};
-use super::{Added, SpoolSettings, Stored};
-use crate::uplink::wire::Body;
+use super::{Added, SpoolSettings};
+use crate::uplink::wire::{Body, Event};
+use load::{first_load, load, set_aside};
 
-/// How often a file is opened at the start before the disk is taken for broken: some errors pass.
-const OPENED: u32 = 3;
 /// Bytes of chunks that are looked at at once when room is made.
-const LOOKED_AT: u64 = 256 << 10;
+const LOOKED_AT: u64 = 32 << 10;
 
 /// See the module. All that takes time has it passed in, counted from the start.
 pub(super) struct Keeper {
@@ -32,15 +33,6 @@ pub(super) struct Keeper {
     /// Those who wait for the end of the writer; nothing after it.
     waiting: Mutex<Option<Vec<oneshot::Sender<()>>>>,
     begun: Instant,
-}
-
-/// A store, what it knows, and the bytes in it.
-type Loaded = (Box<dyn Store>, Option<(Meta, Ranges)>, u64);
-
-fn load(folder: &dyn Folder) -> Result<Loaded, StoreError> {
-    let (store, known) = store::open(folder.open().map_err(StoreError::Disk)?)?;
-    let found = Meta::of(&known)?;
-    Ok((store, found, known.bytes))
 }
 
 impl Keeper {
@@ -87,7 +79,19 @@ impl Keeper {
             begun: Instant::now(),
         };
         keeper.step(now);
+        keeper.begin_anew_if_it_failed(places);
         keeper
+    }
+
+    /// Numbers that are not reserved must not go out under a stream that a later start goes on with: it would give them
+    /// again, and a hub would take those messages for ones that it has. So a process that cannot write at its start has a
+    /// stream of its own, and what is on the disk waits.
+    fn begin_anew_if_it_failed(&self, places: &[&str]) {
+        let mut queue = self.queue();
+        if matches!(queue.disk.state, DiskState::Failed { .. }) {
+            *queue = queue.anew(places);
+            drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -110,6 +114,13 @@ impl Keeper {
         let last = queue.last();
         drop(queue);
         self.appended.send_replace(last);
+        for Added { event, .. } in &added {
+            if let Event::Dropped { from, to, reason } = event
+                && reason.as_ref() != UNCLEAN
+            {
+                tracing::error!(from, to, %reason, "Messages were given up.");
+            }
+        }
         added
     }
 
@@ -254,13 +265,12 @@ impl Keeper {
         if !has_enough || surplus.older_than > 0 {
             let mut next = 1;
             loop {
-                // Those that were thinned out are gone already.
                 let mut found = store.chunks(next, LOOKED_AT)?;
-                found.retain(|found| {
-                    found.key >= next && !relief.change.remove.contains(&found.key)
-                });
+                found.retain(|found| found.key >= next);
                 let Some(last) = found.last() else { break };
                 next = last.end.saturating_add(1);
+                // Those that were thinned out are gone already.
+                found.retain(|found| !relief.change.remove.contains(&found.key));
                 if relief.take_oldest(&found) {
                     break;
                 }
@@ -269,17 +279,28 @@ impl Keeper {
         let mut queue = self.queue();
         queue.give_up(relief.gone, FULL, now);
         queue.give_up(relief.old, TOO_OLD, now);
+        for (from, to) in relief.damaged {
+            queue.lose(from, to, DAMAGED, now);
+        }
         Ok(relief.change)
     }
 
     /// The store is of no use any more.
     fn fail(&self, error: &StoreError, now: Duration) {
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
-        if let (StoreError::Damaged(why), Some(folder)) = (error, &self.folder) {
-            set_aside(folder.as_ref(), why, &mut self.queue());
+        let Some(folder) = &self.folder else { return };
+        let mut queue = self.queue();
+        if let StoreError::Damaged(why) = error {
+            set_aside(folder.as_ref(), why, &mut queue);
         }
-        if self.queue().failed(&error.to_string(), now) {
+        let is_news = queue.failed(&error.to_string(), now);
+        let must_read = queue.needs_disk() && queue.is_waiting(now);
+        drop(queue);
+        if is_news {
             tracing::warn!(again_in = ?RETRY, "The spool goes on in memory: its disk failed: {error}.");
+        }
+        if must_read && !self.open_to_read(folder.as_ref(), now) {
+            self.queue().unreadable(now);
         }
     }
 
@@ -307,12 +328,7 @@ impl Keeper {
                     );
                 }
             }
-            Err(error) => {
-                self.fail(&error, now);
-                if self.queue().needs_disk() && !self.open_to_read(folder.as_ref(), now) {
-                    self.queue().unreadable(now);
-                }
-            }
+            Err(error) => self.fail(&error, now),
         }
     }
 
@@ -326,117 +342,6 @@ impl Keeper {
         }
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
         true
-    }
-
-    /// The first messages after a number. It may wait for the disk.
-    pub(super) fn read(&self, after: u64, most: usize, now: Duration) -> Vec<Stored> {
-        let mut after = after;
-        loop {
-            let reading = self.queue().read(after, most);
-            let upto = match reading {
-                Reading::Memory(messages) => return messages,
-                Reading::Disk(upto) => upto,
-            };
-            match self.read_disk(after, most, upto, now) {
-                Some(messages) if messages.is_empty() => after = upto,
-                Some(messages) => return messages,
-                // Not now.
-                None => return Vec::new(),
-            }
-        }
-    }
-
-    /// What is here without waiting for the disk; nothing when it must be asked.
-    pub(super) fn read_memory(&self, after: u64, most: usize) -> Option<Vec<Stored>> {
-        match self.queue().read(after, most) {
-            Reading::Memory(messages) => Some(messages),
-            Reading::Disk(_) => None,
-        }
-    }
-
-    /// Of the chunks from a number on; empty: up to the other number there is nothing.
-    fn read_disk(&self, after: u64, most: usize, upto: u64, now: Duration) -> Option<Vec<Stored>> {
-        let mut next = after.saturating_add(1);
-        while next <= upto {
-            let slot = self.store.read().unwrap_or_else(PoisonError::into_inner);
-            let found = slot.as_deref()?.chunks(next, READ_BYTES as u64);
-            drop(slot);
-            let found = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    let _queue = self.queue();
-                    self.wake.notify_one();
-                    return None;
-                }
-            };
-            let Some(last) = found.last() else { return Some(Vec::new()) };
-            next = next.max(last.end.saturating_add(1));
-            let mut messages = Vec::new();
-            let mut bytes = 0;
-            let mut queue = self.queue();
-            for found in &found {
-                let Some(chunk) = &found.chunk else {
-                    tracing::error!(
-                        from = found.key,
-                        to = found.end.min(upto),
-                        "A part of the spool is damaged and lost."
-                    );
-                    queue.lose(found.key, found.end.min(upto), DAMAGED, now);
-                    continue;
-                };
-                for stored in &chunk.messages {
-                    if stored.seq <= after || stored.seq > upto || !queue.is_kept(stored.seq) {
-                        continue;
-                    }
-                    bytes += stored.json.len();
-                    if messages.len() == most || (bytes > READ_BYTES && !messages.is_empty()) {
-                        return Some(messages);
-                    }
-                    messages.push(stored.clone());
-                }
-            }
-            if !messages.is_empty() {
-                return Some(messages);
-            }
-        }
-        Some(Vec::new())
-    }
-}
-
-/// The first opening of a process, which finds what the one before left.
-fn first_load(folder: &dyn Folder, queue: &mut Queue) -> Result<Loaded, StoreError> {
-    let mut loaded = load(folder);
-    for _ in 1..OPENED {
-        match &loaded {
-            Ok(_) => break,
-            Err(StoreError::Damaged(why)) => {
-                set_aside(folder, why, queue);
-            }
-            Err(StoreError::Disk(_)) => {}
-        }
-        loaded = load(folder);
-    }
-    loaded
-}
-
-/// A damaged file is out of the way, and whoever wants can look at it. Gives whether it is.
-fn set_aside(folder: &dyn Folder, why: &str, queue: &mut Queue) -> bool {
-    match folder.set_aside() {
-        Ok(name) => {
-            tracing::error!(
-                file = name,
-                "The spool's file is damaged: it is set aside, and a new one begun: {why}."
-            );
-            queue.was_set_aside();
-            true
-        }
-        Err(error) => {
-            tracing::error!(
-                "The spool's file is damaged ({why}) and cannot be set aside: {error}."
-            );
-            false
-        }
     }
 }
 

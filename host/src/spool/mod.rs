@@ -8,6 +8,8 @@ mod queue;
 mod ranges;
 mod settings;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

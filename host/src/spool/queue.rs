@@ -1,7 +1,10 @@
 //! The numbers, the messages in memory and the places of all uplinks. Pure: time is passed in, and what is to happen on the disk
-//! is a plan (`queue/plan.rs`).
+//! is a plan (`queue/plan.rs`, `queue/recovery.rs`).
 
+mod gone;
+mod meta;
 mod plan;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +18,10 @@ use super::ranges::Ranges;
 use super::{Added, SpoolSettings, SpoolState, Stored};
 use crate::uplink::wire::{Body, Event, Message};
 
-pub(super) use plan::{Meta, RETRY, Surplus};
+pub(super) use meta::Meta;
+pub(super) use plan::Surplus;
+pub(super) use recovery::RETRY;
 
-/// A notice of dropped messages has at most so many bytes: three numbers of twenty digits, and the words.
-const NOTICE_BYTES: usize = 128;
 /// What is full gives up this part of its capacity at once, so that it says so once and not with every message.
 pub(super) const GIVEN_UP: usize = 16;
 /// This part of the memory may hold messages that are on the disk already, for uplinks that are a little behind.
@@ -184,6 +187,14 @@ impl Queue {
         }
     }
 
+    /// As at the beginning, but for what is known of the disk's state.
+    pub(super) fn anew(&self, places: &[&str]) -> Queue {
+        let mut queue = Queue::new(self.settings.clone(), places, self.disk.state.clone());
+        queue.disk.tries = self.disk.tries;
+        queue.set_aside = self.set_aside;
+        queue
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.last
     }
@@ -231,87 +242,6 @@ impl Queue {
         self.bytes += stored.json.len();
         self.unwritten_bytes += stored.json.len();
         self.memory.push_back(Held { stored, at: now, notice });
-    }
-
-    /// What is on the disk goes first, then what is oldest.
-    fn make_room(&mut self, now: Duration) {
-        let goal = self.settings.memory_bytes - self.settings.memory_bytes / GIVEN_UP;
-        self.trim(goal);
-        if self.bytes <= self.settings.memory_bytes {
-            return;
-        }
-        let begin = self.first_after(self.written.max(self.in_flight));
-        let (mut left, mut notices, mut count) = (self.bytes, 1, 0);
-        for held in self.memory.range(begin..) {
-            if left + notices * NOTICE_BYTES <= goal {
-                break;
-            }
-            left -= held.stored.json.len();
-            notices += usize::from(held.notice.is_some());
-            count += 1;
-        }
-        self.give_up_held(begin, count, FULL, now);
-    }
-
-    /// Messages that waited for too long where there is no disk.
-    fn give_up_old(&mut self, now: Duration) {
-        let begin = self.first_after(self.written.max(self.in_flight));
-        let is_old = |held: &&Held| held.at.saturating_add(self.settings.longest) < now;
-        let count = self.memory.range(begin..).take_while(is_old).count();
-        self.give_up_held(begin, count, TOO_OLD, now);
-    }
-
-    fn give_up_held(&mut self, begin: usize, count: usize, reason: &str, now: Duration) {
-        let mut gone = Vec::new();
-        for held in self.memory.drain(begin..begin + count) {
-            self.bytes -= held.stored.json.len();
-            self.unwritten_bytes = self.unwritten_bytes.saturating_sub(held.stored.json.len());
-            gone.push((held.stored.seq, held.notice));
-        }
-        self.give_up(gone, reason, now);
-    }
-
-    /// These messages, and the numbers that those of them declare which are notices, are declared anew: each number by one
-    /// notice and by no other.
-    pub(super) fn give_up(
-        &mut self,
-        gone: Vec<(u64, Option<(u64, u64)>)>,
-        reason: &str,
-        now: Duration,
-    ) {
-        let mut declared = Ranges::default();
-        for (seq, notice) in gone {
-            if self.gone.contains(seq) {
-                continue;
-            }
-            self.dropped += 1;
-            self.gone.insert(seq, seq);
-            declared.insert(seq, seq);
-            if let Some((from, to)) = notice {
-                declared.insert(from, to);
-            }
-        }
-        self.declare(&declared, reason, now);
-    }
-
-    /// Numbers whose messages nobody can read any more.
-    pub(super) fn lose(&mut self, from: u64, to: u64, reason: &str, now: Duration) {
-        let from = from.max(self.passed().saturating_add(1));
-        let lost = self.gone.without(from, to.min(self.last));
-        for (from, to) in lost.iter() {
-            self.dropped += to - from + 1;
-            self.gone.insert(from, to);
-        }
-        self.declare(&lost, reason, now);
-    }
-
-    fn declare(&mut self, numbers: &Ranges, reason: &str, now: Duration) {
-        for (from, to) in numbers.iter() {
-            self.gone_changes += 1;
-            let event = Event::Dropped { from, to, reason: reason.into() };
-            self.number(event.clone().into(), Some((from, to)), now);
-            self.pending.push(Added { seq: self.last, event });
-        }
     }
 
     /// Messages that are on the disk as well leave the memory, down to so many bytes.
@@ -401,5 +331,17 @@ impl Queue {
             unused: self.begun.unused,
             set_aside: self.set_aside,
         }
+    }
+
+    /// All messages in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> impl Iterator<Item = (u64, Arc<str>)> + '_ {
+        self.memory.iter().map(|held| (held.stored.seq, held.stored.json.clone()))
+    }
+
+    /// What is kept up to this number is on the disk.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 }

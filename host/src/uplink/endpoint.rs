@@ -57,7 +57,7 @@ impl Endpoint {
         self.uri.port_u16().unwrap_or(usual)
     }
 
-    /// Whether it is to be reached by TLS.
+    /// Whether it is reached by TLS.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.uri.scheme_str(), Some("wss" | "https" | "mqtts"))
     }

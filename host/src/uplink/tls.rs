@@ -108,7 +108,8 @@ impl Tls {
 
     fn explain_certificate(&self, error: &CertificateError) -> String {
         match error {
-            CertificateError::UnknownIssuer => match &self.settings.ca_file {
+            // Of an authority with the same name and another key the signature is bad.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => match &self.settings.ca_file {
                 Some(file) => format!(
                     "the hub's certificate has an unknown issuer: none of those in {}",
                     printable(&file.display().to_string())
@@ -118,8 +119,8 @@ impl Tls {
                     .to_owned(),
             },
             CertificateError::NotValidForNameContext { expected, presented } => {
-                let names = presented.join(", ");
-                let names = if names.is_empty() { "no name" } else { &names };
+                let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+                let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
                 format!("the hub's certificate is for {names}, not for {}", expected.to_str())
             }
             // What `openssl req -x509` makes unless it is told otherwise.
@@ -155,6 +156,12 @@ impl Tls {
             other => format!("the hub broke the TLS handshake off ({other:?})"),
         }
     }
+}
+
+/// `DnsName("hub.example")` without the library's own words.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
 }
 
 /// The reason of an uplink that fails because nobody has set the clock yet. It comes right by itself with the clock.

@@ -4,11 +4,11 @@ use uuid::Uuid;
 
 use super::{Device, FOUND, Found, Refused, Taken, Tell, check_name};
 use crate::hub::clocks::{ClockStep, Place};
-use crate::hub::history::{Entry, Put};
+use crate::hub::history::{Entry, Put, Sensor};
 use crate::hub::moment::{Moment, is_unset};
-use crate::hub::receive::Received;
+use crate::hub::receive::{Received, Said};
 use crate::hub::streams::Number;
-use crate::uplink::wire::{Body, Event, Measured, UNCLEAN_STOP, UNSYNCHRONIZED};
+use crate::uplink::wire::{Event, UNCLEAN_STOP, UNSYNCHRONIZED};
 
 impl Device {
     /// Whether a message's number is new, and where it stands then; `arrived` counts what came without one.
@@ -39,20 +39,23 @@ impl Device {
         entries: &mut usize,
     ) -> Result<Taken, Refused> {
         let mut taken = Taken { entry: None, is_news: true, tell: Tell::Message };
-        let event = match &message.body {
-            None => return Ok(taken),
-            Some(body @ Body::Measured(Measured { sensor, .. })) => {
+        let event = match &message.said {
+            Said::Unknown => return Ok(taken),
+            Said::Measured(measured) => {
                 self.counts.readings += 1;
-                self.keep(sensor, body, place, entries, &mut taken)?;
+                let entry = Entry::reading(measured, place, &self.clocks);
+                let known = self.keep(&measured.sensor, entry, entries, &mut taken)?;
+                let is_new = known.learn(measured);
+                self.is_changed |= is_new;
                 return Ok(taken);
             }
-            Some(Body::Event(event)) => event,
+            Said::Event(event) => event,
         };
         match event {
             Event::Fault { sensor, .. } => {
                 self.counts.faults += 1;
-                if let Some(body) = &message.body {
-                    self.keep(sensor, body, place, entries, &mut taken)?;
+                if let Some(entry) = Entry::fault(event, place, &self.clocks) {
+                    self.keep(sensor, entry, entries, &mut taken)?;
                 }
             }
             Event::Alarm { alarm, clock, .. } => {
@@ -115,32 +118,25 @@ impl Device {
         Ok(taken)
     }
 
-    /// Keeps a reading or a fault of a sensor.
+    /// Keeps a reading or a fault of a sensor, and gives the sensor.
     fn keep(
         &mut self,
         sensor: &str,
-        body: &Body,
-        place: Place,
+        entry: Entry,
         entries: &mut usize,
         taken: &mut Taken,
-    ) -> Result<(), Refused> {
-        let Some(entry) = Entry::new(body, place, &self.clocks) else { return Ok(()) };
-        let clock = entry.when.is_marked.then_some(UNSYNCHRONIZED);
-        self.hear_clock(clock, place);
+    ) -> Result<&mut Sensor, Refused> {
+        let when = entry.when;
+        self.hear_clock(when.is_marked.then_some(UNSYNCHRONIZED), when.place);
         taken.tell = self.settle_alarms();
         let (position, known) = self.sensor(sensor)?;
-        taken.entry = Some((position, entry.when));
-        let mut is_new = false;
-        if let Body::Measured(measured) = body {
-            is_new = known.learn(measured);
-        }
+        taken.entry = Some((position, when));
         let put = known.keep(entry, entries);
         taken.is_news = put == Put::Last;
         if put == Put::Between {
             taken.tell = Tell::Everything;
         }
-        self.is_changed |= is_new;
-        Ok(())
+        Ok(known)
     }
 
     /// An entry as programs are told it.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::hub::history::{HISTORY, RECENT};
-use crate::hub::receive::receive;
+use crate::hub::receive::{Texts, receive};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ fn take(device: &mut Device, text: &str) -> Tell {
 }
 
 fn take_of(device: &mut Device, stream: Option<Uuid>, text: &str) -> Tell {
-    let mut message = receive(text).unwrap().remove(0);
+    let mut message = receive(text, Texts::Needed).unwrap().remove(0);
     let number = device.streams.number(stream);
     let last = if device.newest.stream == number { device.newest.at } else { 0 };
     message.seq = message.seq.or(Some(last + 1));
@@ -70,7 +70,7 @@ fn history_is_bounded_a_sensor_and_in_all() {
         );
         at += 1;
         let place = Place { stream: 0, at };
-        device.take(&receive(&text).unwrap()[0], None, place, entries).unwrap();
+        device.take(&receive(&text, Texts::Needed).unwrap()[0], None, place, entries).unwrap();
     };
     for _ in 0..RECENT + 10 {
         fault(&mut device, "a", &mut entries);

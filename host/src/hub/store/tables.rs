@@ -7,7 +7,7 @@ use super::{Batch, Limits, Trouble};
 use crate::hub::clocks::Clocks;
 use crate::hub::history::{Entry, HISTORY, RECENT};
 use crate::hub::known::{Device, SavedDevice, SavedNumbers};
-use crate::hub::receive::receive;
+use crate::hub::receive::{Texts, receive};
 use crate::reading::Timestamp;
 use redb::{
     Builder, Database, Error, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
@@ -131,8 +131,8 @@ fn restore(name: &str, device: &str, numbers: &str) -> Result<Device, serde_json
 
 /// What pages show of a row. It was checked when it came.
 pub(super) fn entry(row: &Row, clocks: &Clocks) -> Option<Entry> {
-    let received = receive(&row.text).ok()?;
-    Entry::new(received.first()?.body.as_ref()?, row.place, clocks)
+    let received = receive(&row.text, Texts::NotNeeded).ok()?;
+    Entry::of(&received.first()?.said, row.place, clocks)
 }
 
 /// Writes all of a batch, and makes room.
@@ -146,10 +146,13 @@ pub(super) fn commit(database: &Database, batch: &Batch, limits: Limits) -> Resu
         let mut bytes = single.get(BYTES)?.map_or(0, |bytes| bytes.value());
         for row in &batch.rows {
             messages.insert(&row.key(), row.to_bytes().as_slice())?;
-            if let Some(key) = row.index_key() {
-                index.insert(&key, ())?;
-            }
             bytes = bytes.saturating_add(row.cost());
+        }
+        // In order, so that each page is looked for once.
+        let mut keys: Vec<IndexKey> = batch.rows.iter().filter_map(Row::index_key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            index.insert(&key, ())?;
         }
         if let Some(first) = batch.rows.first() {
             let hour = first.received.nanos / HOUR_NANOS;

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use super::{Closing, DAMAGED, DISK_FAILED, DiskState, GIVEN_UP, Queue, TAIL, UNCLEAN};
+use super::meta::VERSION;
+use super::{Closing, DiskState, GIVEN_UP, Meta, Queue, TAIL};
 use crate::spool::WhenFull;
-use crate::spool::ranges::Ranges;
-use crate::spool::store::{Change, Commit, Known, StoreError};
+use crate::spool::store::{Change, Commit};
 
 /// Numbers are reserved for so long at once. A disk that fails while the process runs, and is seen again at the next start,
 /// must not let numbers be given twice; cards that turn read-only are found after days. Numbers cost nothing.
@@ -23,32 +20,8 @@ const RATE_AFTER: Duration = Duration::from_secs(60);
 const EARLY: usize = 4;
 /// One commit writes at most this part of the memory, so that the rest can give way while it lasts.
 const AT_ONCE: usize = 2;
-/// How often a disk that failed is tried again. The first time at once: some errors pass.
-pub(in crate::spool) const RETRY: Duration = Duration::from_secs(60);
-/// After so many tries what is on a disk that cannot even be read is given up, so that the rest goes on.
-const PATIENCE: u32 = 4;
-
-/// What the spool must know when it starts again. Its form is in the file: a change needs a new version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(in crate::spool) struct Meta {
-    version: u32,
-    pub(in crate::spool) stream: Uuid,
-    /// All numbers up to here are on the disk, delivered, or gone.
-    pub(in crate::spool) committed: u64,
-    /// Numbers up to here may have been given.
-    reserved: u64,
-    /// How long the spool was at work, in seconds: the clock of all ages, since the wall clock may be wrong.
-    lived: u64,
-    /// How many numbers were reserved at once.
-    block: u64,
-    unclean_starts: u64,
-    /// Chunks up to here were thinned out.
-    thinned: u64,
-    places: Vec<(String, u64)>,
-}
-
-const VERSION: u32 = 1;
-
+/// What a chunk holds beside its messages' bytes: less than this part of them.
+const PACKING: u64 = 16;
 /// Room that a commit needs beside its messages.
 const SLACK: u64 = 128 << 10;
 /// A full disk gives up so much at once, or a part of its capacity if that is less: each time, a notice is sent.
@@ -65,25 +38,12 @@ pub(in crate::spool) struct Surplus {
     pub(in crate::spool) older_than: u64,
     /// Chunks up to here go by themselves.
     pub(in crate::spool) delivered: u64,
+    /// What is kept up to here is on the disk alone.
+    pub(in crate::spool) on_disk: u64,
     /// One reading in so many is kept, if there is something to thin out.
     pub(in crate::spool) thin: Option<u32>,
     /// Chunks up to here are thinned out already.
     pub(in crate::spool) thinned: u64,
-}
-
-impl Meta {
-    /// What a store knows; nothing in a new one.
-    pub(in crate::spool) fn of(known: &Known) -> Result<Option<(Meta, Ranges)>, StoreError> {
-        let Some(meta) = &known.meta else { return Ok(None) };
-        let damaged = |error: serde_json::Error| StoreError::Damaged(error.to_string());
-        let meta: Meta = serde_json::from_slice(meta).map_err(damaged)?;
-        if meta.version != VERSION {
-            return Err(StoreError::Damaged(format!("its version is {}", meta.version)));
-        }
-        let gone =
-            known.gone.as_deref().map(serde_json::from_slice).transpose().map_err(damaged)?;
-        Ok(Some((meta, gone.unwrap_or_default())))
-    }
 }
 
 /// A commit, and what it means.
@@ -98,41 +58,6 @@ pub(in crate::spool) struct Plan {
 }
 
 impl Queue {
-    /// Goes on where an earlier process stopped. It is the first thing that a queue does.
-    pub(in crate::spool) fn resume(&mut self, meta: Meta, gone: Ranges, bytes: u64, now: Duration) {
-        self.stream = meta.stream;
-        self.last = meta.reserved.max(meta.committed);
-        self.written = self.last;
-        self.trimmed = if bytes > 0 { meta.committed } else { 0 };
-        self.gone = gone;
-        for place in &mut self.places {
-            // One that is new has nothing to do with what others have not delivered yet: it begins here.
-            let known = meta.places.iter().find(|(name, _)| *name == place.name);
-            place.acked = known.map_or(self.last, |&(_, acked)| acked.min(self.last));
-        }
-        self.disk.bytes = bytes;
-        self.disk.reserved = self.last;
-        self.begun.lived = meta.lived;
-        self.begun.block = meta.block;
-        self.begun.unclean_starts = meta.unclean_starts;
-        self.begun.last = self.last;
-        self.thinned = meta.thinned;
-        if meta.reserved > meta.committed {
-            self.begun.unclean_starts += 1;
-            self.begun.unused = meta.reserved - meta.committed;
-            let mut rest = Ranges::default();
-            rest.insert(meta.committed + 1, meta.reserved);
-            self.gone.insert(meta.committed + 1, meta.reserved);
-            self.declare(&rest, UNCLEAN, now);
-        }
-        self.forget_passed();
-    }
-
-    /// Numbers that an unclean stop left unused.
-    pub(in crate::spool) fn unused(&self) -> u64 {
-        self.begun.unused
-    }
-
     /// When the disk has something to do next. Nothing: not before something changes.
     pub(in crate::spool) fn due(&self) -> Option<Duration> {
         match &self.disk.state {
@@ -182,7 +107,7 @@ impl Queue {
     /// What must leave the disk before the next commit, with so many bytes of it free. Nothing: it is too full for that, and
     /// holds too little that could go.
     pub(in crate::spool) fn surplus(&self, free: u64, now: Duration) -> Option<Surplus> {
-        let more = self.unwritten_bytes as u64;
+        let more = self.unwritten_bytes as u64 + self.unwritten_bytes as u64 / PACKING;
         let mut most = self.settings.most_bytes;
         if free < 2 * more + SLACK {
             most = most.min(self.disk.bytes);
@@ -206,6 +131,7 @@ impl Queue {
             bytes: if bytes > 0 { bytes + step } else { 0 },
             older_than: self.lived(now).saturating_sub(self.settings.longest.as_secs()),
             delivered: self.passed(),
+            on_disk: self.trimmed,
             thin,
             thinned: self.thinned,
         })
@@ -288,99 +214,9 @@ impl Queue {
         had_failed
     }
 
-    fn count_unwritten(&mut self) {
+    pub(super) fn count_unwritten(&mut self) {
         let unwritten = self.memory.range(self.first_after(self.written)..);
         self.unwritten_bytes = unwritten.map(|held| held.stored.json.len()).sum();
-    }
-
-    /// The disk failed. Gives whether it did so twice in a row.
-    pub(in crate::spool) fn failed(&mut self, why: &str, now: Duration) -> bool {
-        self.in_flight = 0;
-        self.disk.tries += 1;
-        let is_first = self.disk.tries == 1;
-        let retry = if is_first { now } else { now.saturating_add(RETRY) };
-        self.disk.state = DiskState::Failed { why: why.into(), retry };
-        if self.disk.closing == Closing::Wanted && !is_first {
-            // A stop does not wait for a disk that failed twice.
-            self.disk.closing = Closing::Closed;
-        }
-        self.disk.tries == 2
-    }
-
-    /// What is on a disk that failed cannot be read either. After some patience it is given up.
-    pub(in crate::spool) fn unreadable(&mut self, now: Duration) {
-        if self.disk.tries >= PATIENCE {
-            self.lose_disk(DISK_FAILED, now);
-        }
-    }
-
-    /// Whether messages are on the disk alone.
-    pub(in crate::spool) fn needs_disk(&self) -> bool {
-        self.trimmed > self.passed()
-    }
-
-    /// A disk that cannot be written can be read. Gives whether it holds what is looked for.
-    pub(in crate::spool) fn readable(&mut self, found: &Meta, now: Duration) -> bool {
-        if found.stream != self.stream {
-            return false;
-        }
-        self.lose_after(found, now);
-        true
-    }
-
-    /// What the disk should hold above this and does not is lost.
-    fn lose_after(&mut self, found: &Meta, now: Duration) {
-        if found.committed < self.trimmed {
-            let on_disk = self.trimmed;
-            self.trimmed = found.committed;
-            self.lose(found.committed + 1, on_disk, DAMAGED, now);
-        }
-    }
-
-    /// The disk is not touched again.
-    pub(in crate::spool) fn leave_disk(&mut self, why: &str) {
-        self.disk.state = DiskState::Failed { why: why.into(), retry: Duration::MAX };
-    }
-
-    fn lose_disk(&mut self, reason: &str, now: Duration) {
-        let on_disk = self.trimmed;
-        self.trimmed = 0;
-        self.lose(0, on_disk, reason, now);
-    }
-
-    /// The disk works again, with this on it. Gives whether the queue can go on with that: what another stream left
-    /// undelivered waits for the next start.
-    pub(in crate::spool) fn recovered(
-        &mut self,
-        found: Option<&Meta>,
-        bytes: u64,
-        now: Duration,
-    ) -> bool {
-        match found {
-            Some(meta) if meta.stream == self.stream => {
-                self.lose_after(meta, now);
-                self.written = meta.committed.min(self.last);
-                self.disk.reserved = meta.reserved;
-            }
-            Some(_) if bytes > 0 => return false,
-            // A new file, or one with nothing in it.
-            _ => {
-                self.lose_disk(DAMAGED, now);
-                self.written = 0;
-                self.disk.reserved = 0;
-            }
-        }
-        self.disk.bytes = bytes;
-        self.disk.state = DiskState::Working;
-        self.disk.must_commit = true;
-        self.gone_changes += 1;
-        self.count_unwritten();
-        true
-    }
-
-    /// A file was put out of the way.
-    pub(in crate::spool) fn was_set_aside(&mut self) {
-        self.set_aside += 1;
     }
 
     /// The next commit is the last one.
@@ -388,8 +224,11 @@ impl Queue {
         if self.disk.closing == Closing::Open {
             self.disk.closing = Closing::Wanted;
         }
-        if let DiskState::Failed { retry, .. } = &mut self.disk.state {
-            *retry = Duration::ZERO;
+        match &mut self.disk.state {
+            // It is left alone.
+            DiskState::Failed { retry: Duration::MAX, .. } => self.disk.closing = Closing::Closed,
+            DiskState::Failed { retry, .. } => *retry = Duration::ZERO,
+            _ => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::gone::NOTICE_BYTES;
 use super::*;
 use crate::spool::store::Change;
 

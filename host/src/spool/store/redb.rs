@@ -21,6 +21,10 @@ const META: u64 = u64::MAX;
 const GONE: u64 = 0;
 /// What redb keeps of the file in memory. A commit touches about ten pages of 4 KiB, a read goes on where the last one ended.
 const CACHE_BYTES: usize = 1 << 20;
+/// Length of what every file of redb begins with.
+const MAGIC: usize = 9;
+/// What a new file has before its first commit is less than this.
+const LARGEST_UNFINISHED: u64 = 128 << 10;
 /// Most chunks that one commit removes, so that it does not take long: about 16 MB of messages.
 const MOST_REMOVED: usize = 4_096;
 
@@ -29,6 +33,7 @@ pub(in crate::spool) fn open(
     medium: Arc<dyn Medium>,
 ) -> Result<(Box<dyn Store>, Known), StoreError> {
     contained(|| {
+        remove_unfinished(medium.as_ref()).map_err(StoreError::Disk)?;
         let is_given_up = Arc::new(AtomicBool::new(false));
         let pages = Pages { medium, is_given_up: is_given_up.clone() };
         let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(pages);
@@ -55,6 +60,19 @@ pub(in crate::spool) fn open(
         store.bytes.store(known.bytes, Ordering::Relaxed);
         Ok((Box::new(store) as Box<dyn Store>, known))
     })
+}
+
+/// redb writes a new file's first bytes last: where they are missing, the power went before there was anything to lose.
+fn remove_unfinished(medium: &dyn Medium) -> io::Result<()> {
+    let mut head = [0; MAGIC];
+    if (head.len() as u64..=LARGEST_UNFINISHED).contains(&medium.len()?) {
+        medium.read(0, &mut head)?;
+        if head == [0; MAGIC] {
+            tracing::warn!("The spool's file was never finished: it is begun anew.");
+            medium.set_len(0)?;
+        }
+    }
+    Ok(())
 }
 
 struct Redb {

@@ -1,0 +1,99 @@
+//! The spool as others use it, on a real disk and on its own thread.
+
+use super::*;
+
+async fn read_all(place: &Place) -> Vec<Stored> {
+    let mut all: Vec<Stored> = Vec::new();
+    loop {
+        let messages = place.read(all.last().map_or(place.acked(), |stored| stored.seq), 10).await;
+        if messages.is_empty() {
+            return all;
+        }
+        all.extend(messages);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_delivered_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    let spool = Spool::open(SpoolSettings::default(), Some(&path), &["hub", "page"]);
+    let stream = spool.stream();
+    assert_eq!(spool.place("other").map(|place| place.last()), None);
+    let [hub, page] = ["hub", "page"].map(|name| spool.place(name).unwrap());
+    let mut appended = hub.appended();
+    for count in 0..50 {
+        assert_eq!(spool.append(vec![reading(1, count)]), []);
+    }
+    appended.changed().await.unwrap();
+    assert_eq!(read_all(&page).await.len(), 50);
+    page.ack(50);
+    hub.ack(7);
+    assert_eq!(hub.state(), PlaceState { acked: 7, last: 50, queued: 43 });
+    spool.close().await.unwrap();
+    // Again, after the writer has ended.
+    spool.close().await.unwrap();
+    drop((spool, hub, page));
+
+    let spool = Spool::open(SpoolSettings::default(), Some(&path), &["hub", "page", "new"]);
+    assert_eq!((spool.stream(), spool.last(), spool.state().unclean_starts), (stream, 50, 0));
+    let [hub, page, new] = ["hub", "page", "new"].map(|name| spool.place(name).unwrap());
+    assert_eq!([hub.acked(), page.acked(), new.acked()], [7, 50, 50]);
+    let waiting = read_all(&hub).await;
+    assert_eq!(
+        waiting.iter().map(|stored| stored.seq).collect::<Vec<_>>(),
+        (8..=50).collect::<Vec<_>>()
+    );
+    assert_eq!(spool.append(vec![reading(1, 51)]), []);
+    assert_eq!(
+        (read_all(&page).await.len(), read_all(&new).await.len(), hub.state().queued),
+        (1, 1, 44)
+    );
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(&path.join("spool.redb"))), (0o700, 0o600));
+}
+
+#[tokio::test]
+async fn an_alarm_is_on_the_disk_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(SpoolSettings::default(), Some(folder.path()), &["hub"]);
+    spool.append(vec![reading(1, 1)]);
+    assert_eq!(spool.state().bytes_on_disk, 0);
+    let place = spool.place("hub").unwrap();
+    let mut appended = place.appended();
+    spool.append(vec![alarm()]);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while spool.state().bytes_on_disk == 0 {
+            appended.changed().await.unwrap();
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_no_reason_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let spool = Spool::open(SpoolSettings::default(), Some(&file.join("spool")), &["hub"]);
+    spool.append(vec![reading(1, 1)]);
+    let state = spool.state();
+    assert!(state.memory_only.is_some());
+    assert_eq!((state.last, state.queued), (1, 1));
+}
+
+#[test]
+fn few_damaged_files_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut streams = BTreeSet::new();
+    for _ in 0..5 {
+        std::fs::write(folder.path().join("spool.redb"), "no spool").unwrap();
+        let spool = Spool::open(SpoolSettings::default(), Some(folder.path()), &["hub"]);
+        assert_eq!((spool.state().set_aside, spool.state().memory_only), (1, None));
+        streams.insert(spool.stream());
+    }
+    assert_eq!(streams.len(), 5);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
