@@ -222,6 +222,7 @@ fn a_device_that_is_gone_is_offline() {
     killed.signal("KILL");
     // The last will: nobody of ours says it.
     watch.line(" offline");
+    assert_eq!(broker.retained("weir/d/status")["weir/d/status"], "offline");
     drop(killed);
     let (_folder, mut stopped) = run(&broker, &["a"], "");
     stopped.line("Uplink connected.");

@@ -63,6 +63,28 @@ fn every_example_is_right() {
 }
 
 #[test]
+fn the_readmes_examples_are_the_files() {
+    // No value of these has a `#`.
+    let bare = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap().trim().to_owned());
+        lines.filter(|line| !line.is_empty()).collect()
+    };
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let mut examples = 0;
+    for part in readme.split("](pipelines/").skip(1) {
+        let (name, rest) = part.split_once(')').unwrap();
+        if !rest.trim_start().starts_with("without its comments") {
+            continue;
+        }
+        let shown = rest.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let file = fs::read_to_string(repository("pipelines").join(name)).unwrap();
+        assert_eq!(bare(shown), bare(&file), "{name}");
+        examples += 1;
+    }
+    assert_eq!(examples, 3);
+}
+
+#[test]
 fn no_text_makes_the_checker_panic() {
     let sound = fs::read_to_string(repository("pipelines/demo.toml")).unwrap();
     // Every way to cut the file off, and every way to lose one line.
