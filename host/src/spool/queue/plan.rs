@@ -197,6 +197,7 @@ impl Queue {
     /// Gives whether the disk had failed before.
     pub(in crate::spool) fn committed(&mut self, plan: &Plan, bytes: u64, now: Duration) -> bool {
         self.in_flight = 0;
+        self.commits += 1;
         self.written = self.written.max(plan.upto);
         self.disk.reserved = plan.reserved;
         self.disk.bytes = bytes;
