@@ -74,6 +74,8 @@ pub struct SpoolState {
     pub unclean_starts: u64,
     /// Numbers that the last of these left, declared as [`Event::Dropped`]. Few of them were ever given.
     pub unused: u64,
+    /// How often something was written to the disk since the process began.
+    pub commits: u64,
     /// How many damaged files were set aside since the process began.
     pub set_aside: u64,
 }

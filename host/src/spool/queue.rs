@@ -67,6 +67,7 @@ pub(super) struct Queue {
     begun: Begun,
     dropped: u64,
     set_aside: u64,
+    commits: u64,
     /// Chunks on the disk up to here were thinned out.
     thinned: u64,
     /// When the disk's writer looks again by itself.
@@ -182,6 +183,7 @@ impl Queue {
             begun: Begun::default(),
             dropped: 0,
             set_aside: 0,
+            commits: 0,
             thinned: 0,
             waiting: None,
         }
@@ -329,6 +331,7 @@ impl Queue {
             bytes_in_memory: self.bytes as u64,
             unclean_starts: self.begun.unclean_starts,
             unused: self.begun.unused,
+            commits: self.commits,
             set_aside: self.set_aside,
         }
     }
@@ -337,6 +340,12 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn held(&self) -> impl Iterator<Item = (u64, Arc<str>)> + '_ {
         self.memory.iter().map(|held| (held.stored.seq, held.stored.json.clone()))
+    }
+
+    /// How often something was written.
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
     }
 
     /// What is kept up to this number is on the disk.

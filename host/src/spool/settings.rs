@@ -30,9 +30,9 @@ pub enum WhenFull {
     },
 }
 
-/// Each commit costs about 45 KB on a card, its journal included, whatever it holds: at one reading a second, a minute's
-/// readings share that, which makes less than 1 KB each.
-pub const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Each commit costs about 20 KB on a card, most of it the filesystem's own journal, whatever it holds. At one reading a
+/// second half a minute's readings share that, which makes less than 1 KB each.
+pub const COMMIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Below a second cards wear out for nothing; an hour is more than anybody wants to lose.
 pub const COMMIT_INTERVALS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3_600);

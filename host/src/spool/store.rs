@@ -1,6 +1,7 @@
 //! What the spool wants of a place on disk: all or nothing at each commit. Behind it stands redb, and could stand another.
 
 mod folder;
+mod journal;
 mod redb;
 
 use std::io;
@@ -10,7 +11,7 @@ use super::Stored;
 use super::chunk::Chunk;
 
 pub(super) use folder::DiskFolder;
-pub(super) use redb::open;
+pub(super) use journal::open;
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +38,22 @@ pub(super) trait Medium: std::fmt::Debug + Send + Sync {
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Where that file lies.
+/// The files of a spool.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Of the store itself.
+    pub(super) pages: Arc<dyn Medium>,
+    /// Before it.
+    pub(super) journal: Arc<dyn Medium>,
+}
+
+/// Where those lie.
 pub(super) trait Folder: Send + Sync {
-    /// Opens the file, made where it is missing.
-    fn open(&self) -> io::Result<Arc<dyn Medium>>;
-    /// Opens a file that cannot be written: what is written goes into memory and is forgotten.
-    fn open_to_read(&self) -> io::Result<Arc<dyn Medium>>;
-    /// Puts a damaged file out of the way. Gives its new name.
+    /// Opens them, made where they are missing.
+    fn open(&self) -> io::Result<Files>;
+    /// Opens files that cannot be written: what is written goes into memory and is forgotten.
+    fn open_to_read(&self) -> io::Result<Files>;
+    /// Puts the store's file out of the way. Gives its new name.
     fn set_aside(&self) -> io::Result<String>;
     /// How many bytes may still be written before the disk is too full for others.
     fn free(&self) -> io::Result<u64>;
@@ -103,6 +113,7 @@ pub(super) struct Known {
 pub(super) trait Store: Send + Sync {
     /// Gives the bytes of all chunks after it.
     fn commit(&self, commit: &Commit) -> Result<u64, StoreError>;
-    /// Chunks from the one that holds a number, or the next, until they have so many bytes; at least one, if there is one.
+    /// Chunks from the one that holds a number, or the next, until they have so many bytes; at least one, if there is one that
+    /// ends there or later.
     fn chunks(&self, number: u64, bytes: u64) -> Result<Vec<Found>, StoreError>;
 }

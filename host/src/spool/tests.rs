@@ -2,6 +2,7 @@
 
 mod cuts;
 mod day;
+mod device;
 mod disk;
 mod faults;
 mod real;

@@ -70,18 +70,27 @@ impl Queue {
 
     fn commit_due(&self) -> Option<Duration> {
         let done = self.written.max(self.passed());
-        let is_now = self.disk.closing == Closing::Wanted
-            || self.disk.must_commit
-            || self.urgent > done
-            || self.unwritten_bytes >= self.settings.memory_bytes / EARLY
-            || self.must_reserve(self.block(None));
-        if is_now {
+        if self.disk.closing == Closing::Wanted {
             return Some(Duration::ZERO);
         }
-        let oldest = self.memory.get(self.first_after(done)).map(|held| held.at);
+        if self.disk.must_commit || self.must_reserve(self.block(None)) {
+            return Some(Duration::ZERO);
+        }
         let moved = self.disk.moved.filter(|_| self.disk.bytes > 0);
-        let interval = self.settings.commit_interval;
-        [oldest, moved].into_iter().flatten().map(|since| since.saturating_add(interval)).min()
+        let moved = moved.map(|since| since.saturating_add(self.settings.commit_interval));
+        [self.messages_due(done), moved].into_iter().flatten().min()
+    }
+
+    /// When messages must be written.
+    fn messages_due(&self, done: u64) -> Option<Duration> {
+        let oldest = self.memory.get(self.first_after(done))?.at;
+        let is_now = self.disk.closing == Closing::Wanted
+            || self.urgent > done
+            || self.unwritten_bytes >= self.settings.memory_bytes / EARLY
+            // Numbers are gone when those who declare it are on the disk.
+            || self.gone_changes != self.gone_written;
+        let due = oldest.saturating_add(self.settings.commit_interval);
+        Some(if is_now { Duration::ZERO } else { due })
     }
 
     /// Half of a block is used.
@@ -146,18 +155,24 @@ impl Queue {
         self.thinned = upto;
     }
 
-    /// All that is not on the disk yet, as far as one commit goes.
+    /// What is to be written: all messages that are not on the disk yet, as far as one commit goes, when it is time for
+    /// some. Else only numbers and places: an uplink that is a second behind is no reason to write.
     pub(in crate::spool) fn plan(&mut self, change: Change, now: Duration) -> Plan {
+        let done = self.written.max(self.passed());
+        let writes = self.messages_due(done).is_some_and(|due| due <= now);
         let mut bytes = 0;
-        let mut upto = self.last;
+        let mut upto = if writes { self.last } else { done };
         let mut messages = Vec::new();
-        for held in self.memory.range(self.first_after(self.written.max(self.passed()))..) {
+        for held in self.memory.range(self.first_after(done)..).take_while(|_| writes) {
             bytes += held.stored.json.len();
             if bytes > self.settings.memory_bytes / AT_ONCE && !messages.is_empty() {
                 upto = held.stored.seq - 1;
                 break;
             }
             messages.push(held.stored.clone());
+        }
+        if self.disk.closing == Closing::Wanted && !writes {
+            upto = self.last;
         }
         let is_last = self.disk.closing == Closing::Wanted && upto == self.last;
         let block = self.block(Some(now));
@@ -197,6 +212,7 @@ impl Queue {
     /// Gives whether the disk had failed before.
     pub(in crate::spool) fn committed(&mut self, plan: &Plan, bytes: u64, now: Duration) -> bool {
         self.in_flight = 0;
+        self.commits += 1;
         self.written = self.written.max(plan.upto);
         self.disk.reserved = plan.reserved;
         self.disk.bytes = bytes;

@@ -10,9 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FallocateFlags;
 
-use super::{Folder, Medium};
+use super::{Files, Folder, Medium};
 
 const NAME: &str = "spool.redb";
+const JOURNAL: &str = "spool.journal";
 /// Before the time at which a file was set aside.
 const BAD: &str = "spool.bad-";
 /// Most files that were set aside and are kept, for whoever wants to look.
@@ -30,12 +31,22 @@ impl DiskFolder {
         DiskFolder { path: path.to_path_buf() }
     }
 
-    fn file(&self) -> PathBuf {
-        self.path.join(NAME)
+    fn open_file(&self, name: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(self.path.join(name))?;
+        regular(&file)?;
+        Ok(file)
     }
 
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+    fn overlay(&self, name: &str) -> io::Result<Overlay> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(self.path.join(name))?;
+        regular(&file)?;
+        let len = file.metadata()?.len();
+        Ok(Overlay { file, written: Mutex::new(Written { len, pages: BTreeMap::new() }) })
     }
 
     /// Leaves the newest ones.
@@ -55,27 +66,18 @@ impl DiskFolder {
 }
 
 impl Folder for DiskFolder {
-    fn open(&self) -> io::Result<Arc<dyn Medium>> {
+    fn open(&self) -> io::Result<Files> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
-        let path = self.file();
-        let is_new = !path.try_exists()?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path)?;
-        regular(&file)?;
-        if is_new {
-            self.sync()?;
-        }
-        Ok(Arc::new(DiskFile(file)))
+        let pages = Arc::new(DiskFile(self.open_file(NAME)?));
+        let journal = Arc::new(DiskFile(self.open_file(JOURNAL)?));
+        // Their names are on the disk when the folder is.
+        File::open(&self.path)?.sync_all()?;
+        Ok(Files { pages, journal })
     }
 
-    fn open_to_read(&self) -> io::Result<Arc<dyn Medium>> {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(self.file())?;
-        regular(&file)?;
-        let len = file.metadata()?.len();
-        Ok(Arc::new(Overlay { file, written: Mutex::new(Written { len, pages: BTreeMap::new() }) }))
+    fn open_to_read(&self) -> io::Result<Files> {
+        let [pages, journal] = [NAME, JOURNAL].map(|name| self.overlay(name));
+        Ok(Files { pages: Arc::new(pages?), journal: Arc::new(journal?) })
     }
 
     fn set_aside(&self) -> io::Result<String> {
@@ -85,9 +87,9 @@ impl Folder for DiskFolder {
             .map(|time| format!("{BAD}{time}"))
             .find(|name| !self.path.join(name).exists())
             .unwrap_or_default();
-        std::fs::rename(self.file(), self.path.join(&name))?;
+        std::fs::rename(self.path.join(NAME), self.path.join(&name))?;
         self.remove_old()?;
-        self.sync()?;
+        File::open(&self.path)?.sync_all()?;
         Ok(name)
     }
 

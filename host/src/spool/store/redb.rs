@@ -205,8 +205,13 @@ impl Store for Redb {
                 let (key, value) = entry?;
                 let key = key.value();
                 if let Some(before) = found.last_mut() {
-                    before.end = key - 1;
-                    if bytes >= most {
+                    if before.chunk.is_none() {
+                        before.end = key - 1;
+                    }
+                    if before.end < number {
+                        bytes = 0;
+                        found.clear();
+                    } else if bytes >= most {
                         break;
                     }
                 }
@@ -216,6 +221,7 @@ impl Store for Redb {
                 let end = chunk.as_ref().map_or(META - 1, Chunk::last);
                 found.push(Found { key, end, bytes: size, chunk });
             }
+            found.retain(|found| found.end >= number);
             Ok(found)
         })
     }

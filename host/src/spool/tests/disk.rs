@@ -3,23 +3,33 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::store::{Folder, Medium};
+use super::super::store::{Files, Folder, Medium};
 
 /// What a disk writes at once, or not at all.
 const SECTOR: usize = 512;
 
-/// The file of one spool, in the hands of a test.
+/// The files of one spool, in the hands of a test.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
-struct State {
-    /// What is on the disk for sure.
+/// One of them: the store's own, and the journal.
+#[derive(Clone, Debug)]
+struct DiskFile(Disk, usize);
+
+/// What a file holds.
+#[derive(Clone, Debug, Default)]
+struct Bytes {
+    /// For sure.
     synced: Vec<u8>,
-    /// What was written since, in order.
-    pending: Vec<Change>,
     /// As the process sees it.
     seen: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: [Bytes; 2],
+    /// What was written and not synced, in order.
+    pending: Vec<(usize, Change)>,
     /// Calls so far.
     calls: u64,
     /// From this call on the power is off.
@@ -69,7 +79,7 @@ impl Disk {
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.state().seen.len() as u64
+        self.state().files[0].seen.len() as u64
     }
 
     /// How many files were set aside.
@@ -109,15 +119,16 @@ impl Disk {
             _ => random.shuffle(&mut pending),
         }
         let losing = random.u32(0..=100);
-        for change in pending {
+        for (file, change) in pending {
+            let synced = &mut state.files[file].synced;
             match change {
-                Change::Len(len) if random.u32(0..100) >= losing => state.synced.resize(len, 0),
+                Change::Len(len) if random.u32(0..100) >= losing => synced.resize(len, 0),
                 Change::Len(_) => {}
                 Change::Write(offset, bytes) => {
                     for (index, sector) in bytes.chunks(SECTOR).enumerate() {
                         let from = offset + index * SECTOR;
                         if random.u32(0..100) >= losing
-                            && let Some(space) = state.synced.get_mut(from..from + sector.len())
+                            && let Some(space) = synced.get_mut(from..from + sector.len())
                         {
                             space.copy_from_slice(sector);
                         }
@@ -125,7 +136,9 @@ impl Disk {
                 }
             }
         }
-        state.seen = state.synced.clone();
+        for file in &mut state.files {
+            file.seen = file.synced.clone();
+        }
         state.cut = None;
     }
 
@@ -133,22 +146,22 @@ impl Disk {
     pub(super) fn rot(&self, at: usize, count: usize) {
         let mut state = self.state();
         for index in at..at + count {
-            state.synced[index] ^= 0x55;
-            state.seen[index] ^= 0x55;
+            state.files[0].synced[index] ^= 0x55;
+            state.files[0].seen[index] ^= 0x55;
         }
     }
 
     /// Where a text is.
     pub(super) fn find(&self, text: &str) -> Vec<usize> {
         let state = self.state();
-        let windows = state.seen.windows(text.len()).enumerate();
+        let windows = state.files[0].seen.windows(text.len()).enumerate();
         windows.filter(|(_, bytes)| *bytes == text.as_bytes()).map(|(at, _)| at).collect()
     }
 
     pub(super) fn cut_off(&self, len: usize) {
         let mut state = self.state();
-        state.synced.truncate(len);
-        state.seen.truncate(len);
+        state.files[0].synced.truncate(len);
+        state.files[0].seen.truncate(len);
     }
 }
 
@@ -175,42 +188,48 @@ impl State {
     }
 }
 
-impl Medium for Disk {
+impl Medium for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        let mut state = self.state();
+        let mut state = self.0.state();
         state.call(Call::Read)?;
-        Ok(state.seen.len() as u64)
+        Ok(state.files[self.1].seen.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.0.state();
         state.call(Call::Read)?;
         let offset = usize::try_from(offset).unwrap();
-        let bytes = state.seen.get(offset..offset + out.len());
+        let bytes = state.files[self.1].seen.get(offset..offset + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.0.state();
         state.call(Call::Write)?;
         let len = usize::try_from(len).unwrap();
-        state.seen.resize(len, 0);
-        state.pending.push(Change::Len(len));
+        state.files[self.1].seen.resize(len, 0);
+        state.pending.push((self.1, Change::Len(len)));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.0.state();
         state.call(Call::Write)?;
         if state.lies() {
             return Ok(());
         }
-        for change in std::mem::take(&mut state.pending) {
+        // What was written to the other file may still be lost.
+        let (mine, others) =
+            std::mem::take(&mut state.pending).into_iter().partition(|(file, _)| *file == self.1);
+        state.pending = others;
+        let mine: Vec<(usize, Change)> = mine;
+        let synced = &mut state.files[self.1].synced;
+        for (_, change) in mine {
             match change {
-                Change::Len(len) => state.synced.resize(len, 0),
+                Change::Len(len) => synced.resize(len, 0),
                 Change::Write(offset, bytes) => {
-                    state.synced[offset..offset + bytes.len()].copy_from_slice(&bytes);
+                    synced[offset..offset + bytes.len()].copy_from_slice(&bytes);
                 }
             }
         }
@@ -218,38 +237,47 @@ impl Medium for Disk {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.0.state();
         state.call(Call::Write)?;
         let offset = usize::try_from(offset).unwrap();
-        state.seen[offset..offset + bytes.len()].copy_from_slice(bytes);
-        state.pending.push(Change::Write(offset, bytes.to_vec()));
+        state.files[self.1].seen[offset..offset + bytes.len()].copy_from_slice(bytes);
+        state.pending.push((self.1, Change::Write(offset, bytes.to_vec())));
         Ok(())
     }
 }
 
+impl Disk {
+    fn files(&self) -> Files {
+        Files {
+            pages: Arc::new(DiskFile(self.clone(), 0)),
+            journal: Arc::new(DiskFile(self.clone(), 1)),
+        }
+    }
+}
+
 impl Folder for Disk {
-    fn open(&self) -> io::Result<Arc<dyn Medium>> {
+    fn open(&self) -> io::Result<Files> {
         self.state().call(Call::Write)?;
-        Ok(Arc::new(self.clone()))
+        Ok(self.files())
     }
 
-    fn open_to_read(&self) -> io::Result<Arc<dyn Medium>> {
+    fn open_to_read(&self) -> io::Result<Files> {
         let mut state = self.state();
         state.call(Call::Read)?;
         // All that is written to it is forgotten.
         let copy = Disk::new(0);
-        copy.state().seen = state.seen.clone();
-        copy.state().synced = state.seen.clone();
-        Ok(Arc::new(copy))
+        let files =
+            state.files.clone().map(|file| Bytes { synced: file.seen.clone(), seen: file.seen });
+        copy.state().files = files;
+        Ok(copy.files())
     }
 
     fn set_aside(&self) -> io::Result<String> {
         let mut state = self.state();
         state.call(Call::Write)?;
         state.bad += 1;
-        state.synced.clear();
-        state.seen.clear();
-        state.pending.clear();
+        state.files[0] = Bytes::default();
+        state.pending.retain(|(file, _)| *file != 0);
         Ok(format!("bad-{}", state.bad))
     }
 

@@ -95,5 +95,9 @@ fn few_damaged_files_are_kept() {
         streams.insert(spool.stream());
     }
     assert_eq!(streams.len(), 5);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        4,
+        "the spool, its journal, two damaged ones"
+    );
 }
