@@ -96,7 +96,7 @@ fn batches() -> impl Iterator<Item = Vec<Body>> {
 }
 
 fn to_json(body: Body) -> Arc<str> {
-    Message { seq: Some(1), body }.to_json().into()
+    Message { seq: Some(1), late: false, body }.to_json().into()
 }
 
 fn append(spool: &Spool) {

@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::alarms::Alarm;
 use super::clocks::Clocks;
-use super::known::{DEVICES, Device, Refused, SENSORS, Tell, check_name};
-use super::receive::{Received, Texts};
+use super::known::{DEVICES, Device, Refused, SENSORS, Taken, Tell, check_name};
+use super::receive::{Received, Said, Texts};
 use super::store::{Found, Row};
 use super::streams::Acked;
 use crate::reading::Timestamp;
-use crate::uplink::wire::{Connect, to_json};
+use crate::uplink::wire::{Connect, Event, to_json};
 
 /// Most updates that a slow browser may be behind before it is sent everything anew.
 const UPDATES: usize = 1_024;
@@ -228,7 +228,7 @@ impl Hub {
             };
             *arrived += 1;
             let taken = device.take(message, stream, place, entries);
-            if let Some(waiting) = waiting {
+            if let Some(waiting) = waiting.as_mut().filter(|_| !is_known_gap(message, &taken)) {
                 // Its number is taken, so it is stored, whatever pages can show of it.
                 let taken = (place, taken.as_ref().ok());
                 waiting.rows.push(Row::new(device.number, *arrived, stream, message, taken));
@@ -352,6 +352,13 @@ impl Hub {
     pub(super) fn find_device(&self, device: &str) -> Option<u32> {
         Some(self.known().devices.get(device)?.number)
     }
+}
+
+/// A device says what it does not have any more each time it gets there: once is enough to store.
+fn is_known_gap(message: &Received, taken: &Result<Taken, Refused>) -> bool {
+    let is_gap =
+        message.seq.is_none() && matches!(message.said, Said::Event(Event::Dropped { .. }));
+    is_gap && taken.as_ref().is_ok_and(|taken| taken.tell == Tell::Message)
 }
 
 #[derive(Serialize)]

@@ -148,8 +148,8 @@ impl Streams {
         stream: Option<Uuid>,
         seq: Option<u64>,
         (from, to): (u64, u64),
-    ) -> Result<u64, Refused> {
-        let Some(known) = self.of(stream) else { return Ok(0) };
+    ) -> u64 {
+        let Some(known) = self.of(stream) else { return 0 };
         // A device can know nothing of numbers that it has not given yet.
         let to = to.min(seq.unwrap_or(u64::MAX).saturating_sub(1));
         known.declare(from.max(1), to)
@@ -243,20 +243,19 @@ impl Stream {
         Ok(Number::New)
     }
 
-    fn declare(&mut self, from: u64, to: u64) -> Result<u64, Refused> {
+    fn declare(&mut self, from: u64, to: u64) -> u64 {
         if from > to {
-            return Ok(0);
+            return 0;
         }
-        if self.ahead.len() >= RANGES
-            && from > self.settled.saturating_add(1)
-            && !self.ahead.touches(from)
-        {
-            return Err(Refused::TooManyGaps);
+        // Too far ahead of all that came: a device that gets there says it again.
+        let is_far = from > self.settled.saturating_add(1) && !self.ahead.touches(from);
+        if is_far && self.ahead.len() >= RANGES {
+            return 0;
         }
         let missed = self.gaps.remove(from, to) + self.before.remove(from, to);
         let beyond = self.ahead.insert(from.max(self.settled.saturating_add(1)), to);
         self.absorb();
-        Ok(missed.saturating_add(beyond))
+        missed.saturating_add(beyond)
     }
 
     /// What follows without a gap is settled.

@@ -71,7 +71,7 @@ impl Device {
                 taken.tell = Tell::Device;
             }
             Event::Dropped { from, to, reason } => {
-                let lost = self.streams.declare(stream, message.seq, (*from, *to))?;
+                let lost = self.streams.declare(stream, message.seq, (*from, *to));
                 match &**reason == UNCLEAN_STOP {
                     true => self.counts.unclean_stops += 1,
                     false => self.lost = self.lost.saturating_add(lost),

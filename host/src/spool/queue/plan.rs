@@ -10,10 +10,10 @@ use crate::spool::store::{Change, Commit};
 /// Numbers are reserved for so long at once. A disk that fails while the process runs, and is seen again at the next start,
 /// must not let numbers be given twice; cards that turn read-only are found after days. Numbers cost nothing.
 const RESERVED_FOR: u64 = 7 * 86_400;
-/// At least so many: a first start does not know yet how fast they go.
-const LEAST_RESERVED: u64 = 1_000;
+/// At least so many: a first start does not know yet how fast they go, and its disk may fail in the first hour.
+const LEAST_RESERVED: u64 = 1 << 20;
 /// At most so many, whatever the rate of a short burst was.
-const MOST_RESERVED: u64 = 1 << 24;
+const MOST_RESERVED: u64 = 1 << 26;
 /// A rate is known after so long.
 const RATE_AFTER: Duration = Duration::from_secs(60);
 /// Memory is written when this part of it waits for the disk.
