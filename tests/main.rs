@@ -21,6 +21,7 @@ mod doctor;
 mod driver;
 mod elsewhere;
 mod foreign;
+mod gaps;
 mod house;
 mod hub_store;
 mod late;

@@ -1,0 +1,103 @@
+//! An outage in which the spool gave messages up: all that it kept is delivered all the same, and the hub knows of every
+//! number that does not come.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::support::{PATIENCE, Running, get, pipeline, weir};
+
+/// Two thousand messages a second.
+const SENSORS: usize = 200;
+
+struct Outage<'t> {
+    /// Of the pipeline file, beside the sensors and the address.
+    spool: &'t str,
+    order: &'t str,
+    is_on_disk: bool,
+    lasts: Duration,
+}
+
+/// Gives how many messages were given up.
+fn outlive(outage: &Outage<'_>) -> u64 {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let sensors: String = (0..SENSORS)
+        .map(|number| {
+            format!(
+                "[[sensor]]\nname = \"s{number}\"\ndriver = \"simulated\"\ninterval = \"100ms\"\n"
+            )
+        })
+        .collect();
+    let (folder, file) = pipeline(&format!(
+        "[device]\nname = \"d\"\n{sensors}[spool]\n{}\n[uplink]\nurl = \"ws://127.0.0.1:{port}/uplink\"\norder = \"{}\"\n",
+        outage.spool, outage.order
+    ));
+    let data = folder.path().join("data");
+    let mut arguments = vec!["run", &file];
+    if outage.is_on_disk {
+        arguments.extend(["--data-dir", data.to_str().unwrap()]);
+    }
+    let mut device = Running::start(weir(&arguments));
+    device.line("Running.");
+    std::thread::sleep(outage.lasts);
+    let hub_data = folder.path().join("hub");
+    let listen = format!("127.0.0.1:{port}");
+    let arguments = ["hub", "--listen", &listen, "--data-dir", hub_data.to_str().unwrap()];
+    let mut hub = Running::start(weir(&arguments));
+    let address = hub.dashboard();
+    device.line("Uplink connected.");
+    // All that waited is there when nothing that came is ahead of anything that did not.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let metrics = get(address, "/metrics");
+        if counter(&metrics, "weir_device_lost_total") > 0
+            && counter(&metrics, "weir_device_awaited") == 0
+        {
+            break;
+        }
+        assert!(Instant::now() < end, "not all came within {PATIENCE:?}: {metrics}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    device.signal("TERM");
+    let (status, lines) = device.end();
+    assert!(status.success());
+    let last = lines.last().unwrap();
+    let not_delivered: u64 =
+        last.split(" not_delivered=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let metrics = get(address, "/metrics");
+    let lost = counter(&metrics, "weir_device_lost_total");
+    // What the device did not deliver is what it gave up, and no more.
+    assert_eq!(lost, not_delivered, "{last}");
+    for name in ["weir_device_awaited", "weir_device_gaps"] {
+        assert_eq!(counter(&metrics, name), 0, "{name}");
+    }
+    lost
+}
+
+fn counter(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    // Nothing is told of a device that the hub has not heard of yet.
+    line.map_or(0, |line| line.split(' ').nth(1).unwrap().parse().unwrap())
+}
+
+#[test]
+fn what_a_full_memory_kept_is_delivered_behind_a_gap_of_thousands() {
+    for order in ["in-order", "live-first"] {
+        // Room for some four thousand messages; twice as many and more come.
+        let spool = "memory_kib = 512";
+        let lasts = Duration::from_secs(6);
+        let lost = outlive(&Outage { spool, order, is_on_disk: false, lasts });
+        eprintln!("{order}: {lost} messages were given up");
+        assert!(lost > 4_096, "{lost}: fewer than a window");
+    }
+}
+
+#[test]
+fn what_a_thinned_out_disk_kept_is_delivered_through_all_its_gaps() {
+    for order in ["in-order", "live-first"] {
+        let spool = "max_size_mib = 1\ncommit_interval = \"100ms\"\nwhen_full = \"thin-out\"\nkeep_one_in = 3";
+        let lasts = Duration::from_secs(10);
+        let lost = outlive(&Outage { spool, order, is_on_disk: true, lasts });
+        eprintln!("{order}: {lost} messages were thinned out");
+        assert!(lost > 2_000, "{lost}");
+    }
+}
