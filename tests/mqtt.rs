@@ -392,6 +392,8 @@ fn what_waited_for_the_broker_comes_after_a_restart_of_the_device() {
     let waiting = counted(&stop(away), "not_delivered");
     assert!(waiting > 1);
     broker.up();
+    // A broker that was killed before it saved anything has forgotten the watcher.
+    broker.log().line("Sending SUBACK to watcher");
     let mut back = Running::start(weir(&arguments));
     back.line("Uplink connected.");
     let mut numbers = Vec::new();
