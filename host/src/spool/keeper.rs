@@ -232,12 +232,12 @@ impl Keeper {
         };
         let committed = self.relieve(store, now).and_then(|change| {
             let plan = self.queue().plan(change, now);
-            store.commit(&plan.commit).map(|bytes| (plan, bytes))
+            store.commit(&plan.commit).map(|committed| (plan, committed))
         });
         drop(slot);
         match committed {
-            Ok((plan, bytes)) => {
-                if self.queue().committed(&plan, bytes, now) {
+            Ok((plan, committed)) => {
+                if self.queue().committed(&plan, committed, now) {
                     tracing::info!("The spool's disk works again.");
                 }
             }

@@ -76,6 +76,15 @@ pub(super) struct Commit {
     pub(super) gone: Option<Vec<u8>>,
 }
 
+/// How a store stands after a commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committed {
+    /// Bytes of all chunks.
+    pub(super) bytes: u64,
+    /// Whether there are still chunks that are delivered: one commit does not take long.
+    pub(super) has_delivered: bool,
+}
+
 /// Chunks that go, and those that take their place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Change {
@@ -111,8 +120,8 @@ pub(super) struct Known {
 
 /// A place on disk for chunks.
 pub(super) trait Store: Send + Sync {
-    /// Gives the bytes of all chunks after it.
-    fn commit(&self, commit: &Commit) -> Result<u64, StoreError>;
+    /// All of it is on the disk when it returns. After an error it may be, or nothing of it.
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
     /// Chunks from the one that holds a number, or the next, until they have so many bytes; at least one, if there is one that
     /// ends there or later.
     fn chunks(&self, number: u64, bytes: u64) -> Result<Vec<Found>, StoreError>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::meta::VERSION;
 use super::{Closing, DiskState, GIVEN_UP, Meta, Queue, TAIL};
 use crate::spool::WhenFull;
-use crate::spool::store::{Change, Commit};
+use crate::spool::store::{Change, Commit, Committed};
 
 /// Numbers are reserved for so long at once. A disk that fails while the process runs, and is seen again at the next start,
 /// must not let numbers be given twice; cards that turn read-only are found after days. Numbers cost nothing.
@@ -208,18 +208,22 @@ impl Queue {
         Plan { commit, upto, reserved: meta.reserved, acked, gone_changes, is_last }
     }
 
-    /// A plan was carried out; so many bytes are on the disk now.
-    /// Gives whether the disk had failed before.
-    pub(in crate::spool) fn committed(&mut self, plan: &Plan, bytes: u64, now: Duration) -> bool {
+    /// A plan was carried out. Gives whether the disk had failed before.
+    pub(in crate::spool) fn committed(
+        &mut self,
+        plan: &Plan,
+        done: Committed,
+        now: Duration,
+    ) -> bool {
         self.in_flight = 0;
         self.commits += 1;
         self.written = self.written.max(plan.upto);
         self.disk.reserved = plan.reserved;
-        self.disk.bytes = bytes;
+        self.disk.bytes = done.bytes;
         self.disk.must_commit = false;
         self.gone_written = plan.gone_changes;
         let has_moved = self.places.iter().zip(&plan.acked).any(|(at, acked)| at.acked > *acked);
-        self.disk.moved = has_moved.then_some(now);
+        self.disk.moved = (has_moved || done.has_delivered).then_some(now);
         self.count_unwritten();
         self.trim(self.settings.memory_bytes / TAIL);
         if plan.is_last {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::gone::NOTICE_BYTES;
 use super::*;
-use crate::spool::store::Change;
+use crate::spool::store::{Change, Committed};
 
 fn fault(sensor: &str) -> Body {
     Body::Event(Event::Fault {
@@ -70,7 +70,8 @@ fn commit(queue: &mut Queue, now: Duration) -> Vec<u64> {
     let plan = queue.plan(Change::default(), now);
     let written: Vec<u64> = plan.commit.messages.iter().map(|stored| stored.seq).collect();
     let bytes = plan.commit.messages.iter().map(|stored| stored.json.len() as u64).sum::<u64>();
-    queue.committed(&plan, queue.disk.bytes + bytes, now);
+    let done = Committed { bytes: queue.disk.bytes + bytes, has_delivered: false };
+    queue.committed(&plan, done, now);
     written
 }
 
@@ -221,7 +222,7 @@ proptest! {
                 Step::Succeed => {
                     if let Some(plan) = plan.take() {
                         on_disk.extend(plan.commit.messages.iter().map(|stored| stored.seq));
-                        queue.committed(&plan, 1, at(0));
+                        queue.committed(&plan, Committed { bytes: 1, has_delivered: false }, at(0));
                     }
                 }
                 // It is tried again, as if the disk were as before.

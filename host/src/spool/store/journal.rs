@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::Stored;
 use super::super::chunk::{Chunk, seal};
-use super::{Commit, Files, Found, Known, Medium, Store, StoreError};
+use super::{Commit, Committed, Files, Found, Known, Medium, Store, StoreError};
 
 /// About a thousand readings: the store's own pages are a small part of that.
 const SIZE: u64 = 128 << 10;
@@ -182,7 +182,7 @@ impl Journaled {
     }
 
     /// All that is in the journal goes into the store, with a commit that does not fit there.
-    fn commit_all(&self, commit: &Commit) -> Result<u64, StoreError> {
+    fn commit_all(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let (generation, mut messages) = {
             let kept = self.kept();
             let mut chunks = kept.chunks();
@@ -194,7 +194,7 @@ impl Journaled {
         };
         messages.extend_from_slice(&commit.messages);
         messages.retain(|stored| stored.seq > commit.delivered);
-        let bytes = self.store.commit(&Commit {
+        let committed = self.store.commit(&Commit {
             messages,
             stamp: commit.stamp,
             delivered: commit.delivered,
@@ -205,16 +205,16 @@ impl Journaled {
         *self.kept() = Kept {
             generation,
             delivered: commit.delivered,
-            removed: commit.delivered,
-            stored_bytes: bytes,
+            removed: if committed.has_delivered { 0 } else { commit.delivered },
+            stored_bytes: committed.bytes,
             ..Kept::default()
         };
-        Ok(bytes)
+        Ok(committed)
     }
 }
 
 impl Store for Journaled {
-    fn commit(&self, commit: &Commit) -> Result<u64, StoreError> {
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let kept = self.kept();
         let record = Record {
             generation: kept.generation,
@@ -236,7 +236,7 @@ impl Store for Journaled {
         self.journal.sync().map_err(StoreError::Disk)?;
         let mut kept = self.kept();
         kept.take(&record.messages, record.stamp, record.delivered, bytes.len());
-        Ok(kept.bytes())
+        Ok(Committed { bytes: kept.bytes(), has_delivered: false })
     }
 
     fn chunks(&self, number: u64, most: u64) -> Result<Vec<Found>, StoreError> {

@@ -11,7 +11,7 @@ use redb::{
 };
 
 use super::super::chunk::{Chunk, seal, unseal};
-use super::{Commit, Found, Known, Medium, Store, StoreError};
+use super::{Commit, Committed, Found, Known, Medium, Store, StoreError};
 
 /// The names of tables are in the file.
 const CHUNKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("chunks");
@@ -152,13 +152,16 @@ impl Drop for Redb {
 }
 
 impl Store for Redb {
-    fn commit(&self, commit: &Commit) -> Result<u64, StoreError> {
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         self.call(|database| {
             let transaction = database.begin_write().map_err(redb::Error::from)?;
             let mut bytes = self.bytes.load(Ordering::Relaxed);
+            let has_delivered;
             {
                 let mut table = transaction.open_table(CHUNKS).map_err(redb::Error::from)?;
-                for key in delivered(&table, commit.delivered)? {
+                let delivered = delivered(&table, commit.delivered)?;
+                has_delivered = delivered.len() >= MOST_REMOVED;
+                for key in delivered {
                     bytes = bytes.saturating_sub(remove(&mut table, key)?);
                 }
                 for &key in &commit.change.remove {
@@ -184,7 +187,7 @@ impl Store for Redb {
             }
             transaction.commit().map_err(redb::Error::from)?;
             self.bytes.store(bytes, Ordering::Relaxed);
-            Ok(bytes)
+            Ok(Committed { bytes, has_delivered })
         })
     }
 

@@ -126,19 +126,6 @@ fn few_bytes_reach_the_card() {
     let day = disk.bytes() - begun;
     println!("online: {day} bytes reached the device on the first day, in {commits} commits");
     assert!(day <= 1 << 20, "{day}");
-
-    // What the states of plugins cost beside it: one file written anew.
-    let file = disk.mounted.join("state");
-    let begun = disk.bytes();
-    for round in 0_u8..4 {
-        crate::file::write_atomically(&file, &[&[round; 2_000]]).unwrap();
-        std::thread::sleep(PAUSE);
-    }
-    disk.sync();
-    println!(
-        "a plugin's state of 2,000 bytes: {} bytes reach the device",
-        (disk.bytes() - begun) / 4
-    );
 }
 
 /// Delivers all, whatever the disk does, and counts.
