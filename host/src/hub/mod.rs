@@ -140,6 +140,7 @@ pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
             Some(ended) = writer.join_next() => {
                 // Without it nothing would ever be acked again: whoever started the hub can start it anew.
                 tracing::error!("The store's thread has ended by itself: {ended:?}.");
+                doors.abort_all();
                 break;
             }
             _ = looks.tick() => {}
