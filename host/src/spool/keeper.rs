@@ -88,10 +88,12 @@ impl Keeper {
     /// stream of its own, and what is on the disk waits.
     fn begin_anew_if_it_failed(&self, places: &[&str]) {
         let mut queue = self.queue();
-        if matches!(queue.disk.state, DiskState::Failed { .. }) {
-            *queue = queue.anew(places);
-            drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
+        if !matches!(queue.disk.state, DiskState::Failed { .. }) {
+            return;
         }
+        *queue = queue.anew(places);
+        drop(queue);
+        drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -289,10 +291,10 @@ impl Keeper {
     fn fail(&self, error: &StoreError, now: Duration) {
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
         let Some(folder) = &self.folder else { return };
-        let mut queue = self.queue();
         if let StoreError::Damaged(why) = error {
-            set_aside(folder.as_ref(), why, &mut queue);
+            self.set_aside(folder.as_ref(), why);
         }
+        let mut queue = self.queue();
         let is_news = queue.failed(&error.to_string(), now);
         let must_read = queue.needs_disk() && queue.is_waiting(now);
         drop(queue);
@@ -304,12 +306,20 @@ impl Keeper {
         }
     }
 
+    fn set_aside(&self, folder: &dyn Folder, why: &str) -> bool {
+        let is_aside = set_aside(folder, why);
+        if is_aside {
+            self.queue().was_set_aside();
+        }
+        is_aside
+    }
+
     fn retry(&self, now: Duration) {
         let Some(folder) = &self.folder else { return };
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
         let mut loaded = load(folder.as_ref());
         if let Err(StoreError::Damaged(why)) = &loaded
-            && set_aside(folder.as_ref(), why, &mut self.queue())
+            && self.set_aside(folder.as_ref(), why)
         {
             loaded = load(folder.as_ref());
         }
