@@ -110,6 +110,15 @@ impl Keeper {
     }
 
     pub(super) fn append(&self, bodies: Vec<Body>, now: Duration) -> Vec<Added> {
+        self.append_and_look(bodies, now).0
+    }
+
+    /// What was added since the last append, and the number given last.
+    pub(super) fn notices(&self, now: Duration) -> (Vec<Added>, u64) {
+        self.append_and_look(Vec::new(), now)
+    }
+
+    fn append_and_look(&self, bodies: Vec<Body>, now: Duration) -> (Vec<Added>, u64) {
         let mut queue = self.queue();
         let added = queue.append(bodies, now);
         self.wake_when_due(&queue);
@@ -123,7 +132,7 @@ impl Keeper {
                 tracing::error!(from, to, %reason, "Messages were given up.");
             }
         }
-        added
+        (added, last)
     }
 
     pub(super) fn ack(&self, place: usize, upto: u64, now: Duration) {
@@ -147,13 +156,8 @@ impl Keeper {
         self.wake_when_due(&queue);
     }
 
-    /// There is no writer.
-    pub(super) fn leave_disk(&self) {
-        self.queue().leave_disk("it has no thread");
-        self.end();
-    }
-
-    fn end(&self) {
+    /// Nothing is written from now on.
+    pub(super) fn end(&self) {
         // The last commit is on the disk; the file is closed.
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();

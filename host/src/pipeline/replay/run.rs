@@ -18,8 +18,9 @@ use crate::uplink::wire::{Body, Event};
 
 /// Most bytes that the states of all stages have together.
 const STATES: usize = 256 << 20;
-/// Most messages of a spool's own between two lines: one append of the largest cycle makes a few.
-const MOST_ADDED: usize = 1_024;
+/// Most messages of a spool's own between two lines. A commit on a full disk makes some hundreds at most, and there may be some
+/// commits between two cycles; what a bad file names is bounded all the same.
+const MOST_ADDED: usize = 16_384;
 
 /// What became of a recorded run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The spool's file on a real disk.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -68,8 +68,13 @@ impl DiskFolder {
 impl Folder for DiskFolder {
     fn open(&self) -> io::Result<Files> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+        let journal = self.open_file(JOURNAL)?;
+        // The data folder's lock may be missing: a folder that could not be opened at the start is tried again here.
+        if let Err(TryLockError::WouldBlock) = journal.try_lock() {
+            return Err(io::Error::other("another weir uses it"));
+        }
+        let journal = Arc::new(DiskFile(journal));
         let pages = Arc::new(DiskFile(self.open_file(NAME)?));
-        let journal = Arc::new(DiskFile(self.open_file(JOURNAL)?));
         // Their names are on the disk when the folder is.
         File::open(&self.path)?.sync_all()?;
         Ok(Files { pages, journal })
