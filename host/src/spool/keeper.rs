@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::full::Relief;
-use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, RETRY, TOO_OLD, UNCLEAN};
+use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, TOO_OLD, UNCLEAN};
 use super::store::{self, Change, Folder, Store, StoreError};
 use super::{Added, SpoolSettings};
 use crate::uplink::wire::{Body, Event};
 use load::{first_load, load, set_aside};
 
+/// Why a disk that works again is left alone.
+const OTHERS: &str =
+    "messages of an earlier process wait on it, and are delivered when weir is started again";
 /// Bytes of chunks that are looked at at once when room is made.
 const LOOKED_AT: u64 = 32 << 10;
 
@@ -123,14 +126,16 @@ impl Keeper {
         let added = queue.append(bodies, now);
         self.wake_when_due(&queue);
         let last = queue.last();
+        let runs_out = queue.runs_out();
         drop(queue);
         self.appended.send_replace(last);
-        for Added { event, .. } in &added {
-            if let Event::Dropped { from, to, reason } = event
-                && reason.as_ref() != UNCLEAN
-            {
-                tracing::error!(from, to, %reason, "Messages were given up.");
-            }
+        say_what_was_given_up(&added);
+        if runs_out {
+            tracing::error!(
+                "The spool's disk fails for so long that the numbers reserved on it are used up: a restart would give later \
+                 ones twice, and a hub would take what is new for what it has. Before a restart remove `spool` in the data \
+                 folder, or mend the disk while this process runs."
+            );
         }
         (added, last)
     }
@@ -253,8 +258,8 @@ impl Keeper {
 
     /// Makes room for the next commit.
     fn relieve(&self, store: &dyn Store, now: Duration) -> Result<Change, StoreError> {
-        let free = self.folder.as_ref().map_or(Ok(u64::MAX), |folder| folder.free());
-        let Some(surplus) = self.queue().surplus(free.unwrap_or(u64::MAX), now) else {
+        let room = self.folder.as_ref().and_then(|folder| folder.room().ok());
+        let Some(surplus) = self.queue().surplus(room, now) else {
             return Err(StoreError::Disk(io::ErrorKind::StorageFull.into()));
         };
         let mut relief = Relief::of(surplus);
@@ -303,7 +308,7 @@ impl Keeper {
         let must_read = queue.needs_disk() && queue.is_waiting(now);
         drop(queue);
         if is_news {
-            tracing::warn!(again_in = ?RETRY, "The spool goes on in memory: its disk failed: {error}.");
+            tracing::warn!("The spool goes on in memory: its disk failed: {error}.");
         }
         if must_read && !self.open_to_read(folder.as_ref(), now) {
             self.queue().unreadable(now);
@@ -335,10 +340,10 @@ impl Keeper {
                     drop(queue);
                     *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
                 } else {
-                    queue.leave_disk("what an earlier process left there waits for the next start");
+                    queue.leave_disk(OTHERS);
                     drop(queue);
-                    tracing::warn!(
-                        "The spool's disk works, but what an earlier process left there waits for the next start: this one goes on in memory."
+                    tracing::error!(
+                        "The spool's disk works again, and this process goes on in memory: {OTHERS}."
                     );
                 }
             }
@@ -362,6 +367,24 @@ impl Keeper {
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+/// In one line, however many notices there are of it.
+fn say_what_was_given_up(added: &[Added]) {
+    let given_up = added.iter().filter_map(|added| match &added.event {
+        Event::Dropped { from, to, reason } if reason.as_ref() != UNCLEAN => {
+            Some((*from, *to, reason))
+        }
+        _ => None,
+    });
+    let (mut first, mut last) = (u64::MAX, 0);
+    for (from, to, _) in given_up.clone() {
+        (first, last) = (first.min(from), last.max(to));
+    }
+    let notices = given_up.clone().count();
+    if let Some((_, _, reason)) = given_up.clone().next() {
+        tracing::error!(from = first, to = last, notices, %reason, "Messages were given up.");
     }
 }
 

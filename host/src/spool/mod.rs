@@ -29,8 +29,8 @@ use crate::uplink::wire::{Body, Event};
 
 /// Stack of the writer's thread: redb goes down its trees by calls. Only what is used becomes memory.
 const WRITER_STACK: usize = 1 << 20;
-/// The disk has so long to open what is on it. A crash's file is read through at worst, 256 MiB in 15 s of a slow card; what
-/// takes longer hangs, and a gateway measures all the same.
+/// The disk has so long to open what is on it, which reads little of it also after a power cut. What takes longer hangs, and a
+/// gateway measures all the same.
 const OPENING: Duration = Duration::from_secs(30);
 
 /// One stream of numbered messages, and a place in it for each uplink.
@@ -76,10 +76,6 @@ pub struct SpoolState {
     pub bytes_in_memory: u64,
     /// How often the stream went on after a stop that was none: a power cut, a crash.
     pub unclean_starts: u64,
-    /// Numbers that the last of these left, declared as [`Event::Dropped`]. Few of them were ever given.
-    pub unused: u64,
-    /// How often something was written to the disk since the process began.
-    pub commits: u64,
     /// How many damaged files were set aside since the process began.
     pub set_aside: u64,
 }

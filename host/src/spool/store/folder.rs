@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, StatVfs};
 
-use super::{Files, Folder, Medium};
+use super::{Files, Folder, Medium, Room};
 
 const NAME: &str = "spool.redb";
 const JOURNAL: &str = "spool.journal";
@@ -98,12 +98,17 @@ impl Folder for DiskFolder {
         Ok(name)
     }
 
-    fn free(&self) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(&self.path)?;
-        let all = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(available.saturating_sub(RESERVE.min(all / 20)))
+    fn room(&self) -> io::Result<Room> {
+        let free = free(&rustix::fs::statvfs(&self.path)?);
+        Ok(Room { free, file: std::fs::metadata(self.path.join(NAME))?.len() })
     }
+}
+
+/// What may still be written.
+fn free(disk: &StatVfs) -> u64 {
+    let all = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+    available.saturating_sub(RESERVE.min(all / 20))
 }
 
 fn regular(file: &File) -> io::Result<()> {
@@ -128,6 +133,10 @@ impl Medium for DiskFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let now = self.0.metadata()?.len();
         if len > now {
+            // It grows by much at once: that must not take what others need.
+            if len - now > free(&rustix::fs::fstatvfs(&self.0)?) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             // A full disk is noticed here, not at a later write, and fewer pieces are on a card.
             match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), now, len - now) {
                 Ok(()) => return Ok(()),

@@ -121,8 +121,8 @@ impl Folder for Hanging {
         Err(std::io::ErrorKind::NotConnected.into())
     }
 
-    fn free(&self) -> std::io::Result<u64> {
-        Ok(0)
+    fn room(&self) -> std::io::Result<store::Room> {
+        Ok(store::Room { free: 0, file: 0 })
     }
 }
 
