@@ -29,7 +29,7 @@ pub struct ReplayedRun {
     pub inputs: u64,
     /// Lines written.
     pub lines: u64,
-    /// The number of the run's last message; a run that was killed did not record it.
+    /// How many messages the run gave; one that was killed did not record it.
     pub sent: Option<u64>,
 }
 
@@ -98,6 +98,8 @@ struct Play<'o, W> {
     /// Messages that the spool numbered among those of the next line.
     added: Vec<(u64, Event)>,
     lines: Lines<'o, W>,
+    /// The number of the last message before the run.
+    after: u64,
     replayed: ReplayedRun,
 }
 
@@ -132,6 +134,7 @@ impl<'o, W: Write> Play<'o, W> {
             chain: None,
             added: Vec::new(),
             lines: Lines { out, seq: header.after },
+            after: header.after,
             replayed: ReplayedRun::default(),
             stages,
             series,
@@ -165,7 +168,7 @@ impl<'o, W: Write> Play<'o, W> {
                 return bad(format!("more than {MOST_ADDED} lines `added` follow each other"));
             }
             Recorded::Added { seq, event } => self.added.push((seq, event)),
-            Recorded::End { seq } => self.replayed.sent = Some(seq),
+            Recorded::End { seq } => self.replayed.sent = Some(seq.saturating_sub(self.after)),
         }
         Ok(())
     }
@@ -210,7 +213,7 @@ impl<'o, W: Write> Play<'o, W> {
 
     fn end(mut self) -> Result<ReplayedRun, ReplayError> {
         self.write([])?;
-        self.replayed.lines = self.lines.end()?;
+        self.replayed.lines = self.lines.end()? - self.after;
         Ok(self.replayed)
     }
 
