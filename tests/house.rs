@@ -74,7 +74,7 @@ fn arrows_point_one_way() {
         ("data_dir", &[]),
         ("sensor", &["reading", "clock", "stop", "file"]),
         ("plugin", &["reading", "file", "data_dir"]),
-        ("spool", &["reading", "uplink"]),
+        ("spool", &["reading", "file", "uplink"]),
         ("uplink", &["reading", "clock", "stop", "file", "spool"]),
         ("output", &["reading", "stop", "uplink"]),
         ("hub", &["reading", "stop", "file", "data_dir", "uplink"]),

@@ -117,21 +117,22 @@ fn a_card_that_gets_full_and_breaks_while_it_runs_loses_nothing_unsaid() {
     let address = hub.dashboard();
     let all = (SENSORS * CYCLES) as u64;
     let begun = Instant::now();
-    let metrics = loop {
+    loop {
         let metrics = get(address, "/metrics");
         let known = counter(&metrics, "weir_device_readings_total")
             + counter(&metrics, "weir_device_lost_total");
         if (known >= all && counter(&metrics, "weir_device_awaited") == 0)
             || begun.elapsed() > PATIENCE
         {
-            break metrics;
+            break;
         }
         std::thread::sleep(Duration::from_millis(50));
-    };
+    }
     device.signal("TERM");
     let (status, lines) = device.end();
     assert!(status.success(), "{lines:#?}");
     let last = lines.last().unwrap();
+    let metrics = get(address, "/metrics");
     let [readings, lost, gaps, repeated] =
         ["readings_total", "lost_total", "gaps", "repeated_total"]
             .map(|name| counter(&metrics, &format!("weir_device_{name}")));

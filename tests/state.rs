@@ -316,14 +316,21 @@ fn a_folder_of_another_weir_is_refused() {
 
 #[test]
 fn without_a_usable_folder_the_run_goes_on_in_memory_and_says_so() {
-    for break_it in [
+    const STATE: &str = "State is kept in memory";
+    const SPOOL: &str = "The spool is kept in memory, until its disk works";
+    type Break = fn(&Path);
+    let broken: [(Break, &[&str]); 2] = [
         // A file where the folder should be, and one where the folder of states should be.
-        |data: &Path| fs::write(data, "").unwrap(),
-        |data: &Path| {
-            fs::create_dir(data).unwrap();
-            fs::write(data.join("state"), "").unwrap();
-        },
-    ] {
+        (|data| fs::write(data, "").unwrap(), &[STATE, SPOOL]),
+        (
+            |data| {
+                fs::create_dir(data).unwrap();
+                fs::write(data.join("state"), "").unwrap();
+            },
+            &[STATE],
+        ),
+    ];
+    for (break_it, expected) in broken {
         let gateway = Gateway::new();
         gateway.tree.measure(FREEZER, 5.0);
         break_it(&gateway.data());
@@ -331,8 +338,10 @@ fn without_a_usable_folder_the_run_goes_on_in_memory_and_says_so() {
         assert_eq!(messages.of("alarm")["state"], "active");
         let lines = stop(run);
         let warnings = warnings(&lines);
-        assert_eq!(warnings.len(), 1, "{lines:#?}");
-        assert!(warnings[0].contains("State is kept in memory"), "{warnings:?}");
+        assert_eq!(warnings.len(), expected.len(), "{lines:#?}");
+        for (warning, expected) in warnings.iter().zip(expected) {
+            assert!(warning.contains(expected), "{warnings:?}");
+        }
     }
 }
 
