@@ -121,7 +121,7 @@ impl Queue {
         let more = self.unwritten_bytes as u64 + self.unwritten_bytes as u64 / PACKING;
         let mut most = self.settings.most_bytes;
         if let Some(Room { free, file }) = room
-            && free < file.saturating_add(2 * more + SLACK)
+            && free < file.max(2 * more + SLACK)
         {
             // The file cannot grow: what it can hold is all that there is.
             most = most.min((file - file / UNUSABLE).saturating_sub(2 * SLACK));
