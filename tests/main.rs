@@ -40,6 +40,7 @@ mod reload;
 mod security;
 mod sensors;
 mod socketio;
+mod spool;
 mod state;
 mod support;
 mod thousand;

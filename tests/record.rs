@@ -475,6 +475,40 @@ fn a_run_that_is_killed_leaves_a_recording_of_what_came_before() {
 }
 
 #[test]
+fn a_run_after_one_that_was_killed_replays_to_the_same_bytes() {
+    let pipeline = r#"
+        [device]
+        name = "test"
+        [[sensor]]
+        name = "a"
+        driver = "simulated"
+        interval = "100ms"
+        [uplink]
+        url = "HERE"
+        "#;
+    let command = r#"{"type":"command","id":"1","command":"dance","arguments":{}}"#;
+    let mut run = Run::new(pipeline, Some(command));
+    let (away, data) = (run.path("away.toml"), run.path("data"));
+    std::fs::write(&away, pipeline.replace("HERE", "ws://127.0.0.1:1")).unwrap();
+    let mut killed = Running::start(weir(&["run", &away, "--data-dir", &data]));
+    killed.line("Running.");
+    killed.signal("KILL");
+    killed.end();
+    let process = Running::start(run.command(&["--data-dir", &data]));
+    run.wait_for(|m| m["type"] == "health");
+    run.end(process);
+    let recording = std::fs::read_to_string(run.path("r.jsonl")).unwrap();
+    let header: Value = serde_json::from_str(recording.lines().next().unwrap()).unwrap();
+    let after = header["after"].as_u64().unwrap();
+    let seq = |message: &String| serde_json::from_str::<Value>(message).unwrap()["seq"].as_u64();
+    let (before, of_run): (Vec<_>, Vec<_>) =
+        run.got.iter().cloned().partition(|message| seq(message).unwrap() <= after);
+    assert!(before.len() == 1 && before[0].contains("unclean-stop"), "{before:#?}");
+    run.got = of_run;
+    run.replays_to_the_same_bytes();
+}
+
+#[test]
 fn a_state_that_was_recorded_goes_on_in_the_replay() {
     let text = r#"
         [device]

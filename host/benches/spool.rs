@@ -24,7 +24,8 @@ fn main() {
     // All is on the disk before it is read, in commits of the size that a full memory makes.
     let settings =
         SpoolSettings { commit_interval: Duration::from_millis(100), ..SpoolSettings::default() };
-    let disk = Spool::open(settings, Some(&folder.path().join("spool")), &["hub"]);
+    let path = folder.path().join("spool");
+    let disk = runtime.block_on(Spool::open(settings, Some(&path), &["hub"]));
     let mut file = File::create(folder.path().join("file")).unwrap();
     let mut plain = Vec::new();
     let mut rest = Vec::new();

@@ -63,6 +63,8 @@ impl Health {
                 on_disk: spool.memory_only.is_none(),
                 bytes: spool.bytes_on_disk,
                 reason: spool.memory_only.as_deref().map(Into::into),
+                set_aside: spool.set_aside,
+                unclean_starts: spool.unclean_starts,
             }),
         }
     }

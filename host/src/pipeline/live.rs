@@ -80,7 +80,15 @@ pub async fn run(
     let hangups = hangups.map_err(system)?;
     let prepared = Prepared::new(pipeline, options).await?;
     let page = prepared.dashboard.as_ref().map(|own| own.page.clone());
-    let mut running = Running::start(prepared, hangups, begun).map_err(system)?;
+    let spool = tokio::select! {
+        spool = open_spool(&prepared.pipeline, prepared.dashboard.as_ref(), &prepared.kept) => spool,
+        // Its disk may hang.
+        why = signals.wait(None) => {
+            tracing::info!("Stopping: {why}, before the spool was open.");
+            return Ok(());
+        }
+    };
+    let mut running = Running::start(prepared, spool, hangups, begun).map_err(system)?;
     ready(page.as_deref());
     let why = tokio::select! {
         why = signals.wait(options.duration) => Ok(why),
@@ -119,19 +127,23 @@ struct Running {
 }
 
 impl Running {
-    fn start(prepared: Prepared, hangups: Option<Signal>, begun: Instant) -> io::Result<Running> {
+    fn start(
+        prepared: Prepared,
+        spool: Arc<Spool>,
+        hangups: Option<Signal>,
+        begun: Instant,
+    ) -> io::Result<Running> {
         let Prepared { pipeline, kept, clock, series, dashboard, mut chain, .. } = prepared;
-        let spool = open_spool(&pipeline, dashboard.as_ref(), &kept);
-        let begun_after = spool.last();
+        // What the spool says of the process before belongs to that: it is before this run's first message.
+        let (_of_before, begun_after) = spool.notices();
         let names = pipeline.uplinks.iter().map(|uplink| &*uplink.name).chain([DASHBOARD]);
         let places = names.filter_map(|name| spool.place(name));
         let places = places.map(|place| (place.clone(), place.state().queued)).collect();
         let wall_clock = clock.look(WallClock::default());
         let recording = match prepared.record {
             Some(file) => {
-                let after = spool.last();
-                let header =
-                    Header::new(&pipeline.device, after, wall_clock, &series, &pipeline.stages);
+                let (device, stages) = (&pipeline.device, &pipeline.stages);
+                let header = Header::new(device, begun_after, wall_clock, &series, stages);
                 let states = kept.states_of(&pipeline.stages);
                 let (recorder, end) = Recorder::start(file, &header, &states, spool.clone())?;
                 recorder.append_taken(&ended_lines(&chain), Vec::new());

@@ -14,7 +14,7 @@
 //! | `{"clock":{"ahead":…,"synchronized":…,"time":…}}` | the wall clock was set, or is known to be right or not from now on |
 //! | `{"ended":{"stage":0,"call":17,"reason":"plugin-deadline"}}` | the machine ended this call of the stage's plugin, counted from 1, while it passed what the next line says |
 //! | `{"message":{"type":"health",…}}` | a message that did not come from the chain |
-//! | `{"added":{"seq":12,"message":{"type":"dropped",…}}}` | a message that a full spool made itself among those of the next line |
+//! | `{"added":{"seq":12,"message":{"type":"dropped",…}}}` | a message that the spool made itself among those of the next line |
 //! | `{"end":{"seq":4711}}` | the last, after an orderly stop: the number of the last message. A run that was killed has none |
 //!
 //! Only the last line can be torn, when the process was killed or the disk is full.
@@ -158,7 +158,10 @@ impl Recorder {
     pub(super) fn close(&self) {
         let mut lines = self.waiting.lines();
         if lines.state == State::Open {
-            lines.put(&to_json(&Line::End { seq: self.spool.last() }));
+            // The spool may have made some since the last append.
+            let (added, seq) = self.spool.notices();
+            lines.put_added(added);
+            lines.put(&to_json(&Line::End { seq }));
         }
         if lines.state == State::Open {
             lines.state = State::Closed;

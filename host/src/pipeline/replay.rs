@@ -160,7 +160,7 @@ impl<W: Write> Lines<'_, W> {
         writeln!(self.out, "{json}").map_err(ReplayError::Write)
     }
 
-    /// Gives the number of lines.
+    /// Gives the number of the last line.
     fn end(self) -> Result<u64, ReplayError> {
         self.out.flush().map_err(ReplayError::Write)?;
         Ok(self.seq)

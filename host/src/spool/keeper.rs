@@ -11,12 +11,15 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::full::Relief;
-use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, RETRY, TOO_OLD, UNCLEAN};
+use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, TOO_OLD, UNCLEAN};
 use super::store::{self, Change, Folder, Store, StoreError};
 use super::{Added, SpoolSettings};
 use crate::uplink::wire::{Body, Event};
 use load::{first_load, load, set_aside};
 
+/// Why a disk that works again is left alone.
+const OTHERS: &str =
+    "messages of an earlier process wait on it, and are delivered when weir is started again";
 /// Bytes of chunks that are looked at at once when room is made.
 const LOOKED_AT: u64 = 32 << 10;
 
@@ -99,10 +102,12 @@ impl Keeper {
     /// stream of its own, and what is on the disk waits.
     fn begin_anew_if_it_failed(&self, places: &[&str]) {
         let mut queue = self.queue();
-        if matches!(queue.disk.state, DiskState::Failed { .. }) {
-            *queue = queue.anew(places);
-            drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
+        if !matches!(queue.disk.state, DiskState::Failed { .. }) {
+            return;
         }
+        *queue = queue.anew(places);
+        drop(queue);
+        drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -119,20 +124,31 @@ impl Keeper {
     }
 
     pub(super) fn append(&self, bodies: Vec<Body>, now: Duration) -> Vec<Added> {
+        self.append_and_look(bodies, now).0
+    }
+
+    /// What was added since the last append, and the number given last.
+    pub(super) fn notices(&self, now: Duration) -> (Vec<Added>, u64) {
+        self.append_and_look(Vec::new(), now)
+    }
+
+    fn append_and_look(&self, bodies: Vec<Body>, now: Duration) -> (Vec<Added>, u64) {
         let mut queue = self.queue();
         let added = queue.append(bodies, now);
         self.wake_when_due(&queue);
         let last = queue.last();
+        let runs_out = queue.runs_out();
         drop(queue);
         self.appended.send_replace(last);
-        for Added { event, .. } in &added {
-            if let Event::Dropped { from, to, reason } = event
-                && reason.as_ref() != UNCLEAN
-            {
-                tracing::error!(from, to, %reason, "Messages were given up.");
-            }
+        say_what_was_given_up(&added);
+        if runs_out {
+            tracing::error!(
+                "The spool's disk fails for so long that the numbers reserved on it are used up: a restart would give later \
+                 ones twice, and a hub would take what is new for what it has. Before a restart remove `spool` in the data \
+                 folder, or mend the disk while this process runs."
+            );
         }
-        added
+        (added, last)
     }
 
     pub(super) fn ack(&self, place: usize, upto: u64, now: Duration) {
@@ -162,13 +178,8 @@ impl Keeper {
         self.wake_when_due(&queue);
     }
 
-    /// There is no writer.
-    pub(super) fn leave_disk(&self) {
-        self.queue().leave_disk("it has no thread");
-        self.end();
-    }
-
-    fn end(&self) {
+    /// Nothing is written from now on.
+    pub(super) fn end(&self) {
         // The last commit is on the disk; the file is closed.
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -264,8 +275,8 @@ impl Keeper {
 
     /// Makes room for the next commit.
     fn relieve(&self, store: &dyn Store, now: Duration) -> Result<Change, StoreError> {
-        let free = self.folder.as_ref().map_or(Ok(u64::MAX), |folder| folder.free());
-        let Some(surplus) = self.queue().surplus(free.unwrap_or(u64::MAX), now) else {
+        let room = self.folder.as_ref().and_then(|folder| folder.room().ok());
+        let Some(surplus) = self.queue().surplus(room, now) else {
             return Err(StoreError::Disk(io::ErrorKind::StorageFull.into()));
         };
         let mut relief = Relief::of(surplus);
@@ -306,19 +317,27 @@ impl Keeper {
     fn fail(&self, error: &StoreError, now: Duration) {
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
         let Some(folder) = &self.folder else { return };
-        let mut queue = self.queue();
         if let StoreError::Damaged(why) = error {
-            set_aside(folder.as_ref(), why, &mut queue);
+            self.set_aside(folder.as_ref(), why);
         }
+        let mut queue = self.queue();
         let is_news = queue.failed(&error.to_string(), now);
         let must_read = queue.needs_disk() && queue.is_waiting(now);
         drop(queue);
         if is_news {
-            tracing::warn!(again_in = ?RETRY, "The spool goes on in memory: its disk failed: {error}.");
+            tracing::warn!("The spool goes on in memory: its disk failed: {error}.");
         }
         if must_read && !self.open_to_read(folder.as_ref(), now) {
             self.queue().unreadable(now);
         }
+    }
+
+    fn set_aside(&self, folder: &dyn Folder, why: &str) -> bool {
+        let is_aside = set_aside(folder, why);
+        if is_aside {
+            self.queue().was_set_aside();
+        }
+        is_aside
     }
 
     fn retry(&self, now: Duration) {
@@ -326,7 +345,7 @@ impl Keeper {
         drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
         let mut loaded = load(folder.as_ref());
         if let Err(StoreError::Damaged(why)) = &loaded
-            && set_aside(folder.as_ref(), why, &mut self.queue())
+            && self.set_aside(folder.as_ref(), why)
         {
             loaded = load(folder.as_ref());
         }
@@ -338,10 +357,10 @@ impl Keeper {
                     drop(queue);
                     *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
                 } else {
-                    queue.leave_disk("what an earlier process left there waits for the next start");
+                    queue.leave_disk(OTHERS);
                     drop(queue);
-                    tracing::warn!(
-                        "The spool's disk works, but what an earlier process left there waits for the next start: this one goes on in memory."
+                    tracing::error!(
+                        "The spool's disk works again, and this process goes on in memory: {OTHERS}."
                     );
                 }
             }
@@ -365,6 +384,24 @@ impl Keeper {
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+/// In one line, however many notices there are of it.
+fn say_what_was_given_up(added: &[Added]) {
+    let given_up = added.iter().filter_map(|added| match &added.event {
+        Event::Dropped { from, to, reason } if reason.as_ref() != UNCLEAN => {
+            Some((*from, *to, reason))
+        }
+        _ => None,
+    });
+    let (mut first, mut last) = (u64::MAX, 0);
+    for (from, to, _) in given_up.clone() {
+        (first, last) = (first.min(from), last.max(to));
+    }
+    let notices = given_up.clone().count();
+    if let Some((_, _, reason)) = given_up.clone().next() {
+        tracing::error!(from = first, to = last, notices, %reason, "Messages were given up.");
     }
 }
 

@@ -13,6 +13,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -28,10 +29,13 @@ use crate::uplink::wire::{Body, Event};
 
 /// Stack of the writer's thread: redb goes down its trees by calls. Only what is used becomes memory.
 const WRITER_STACK: usize = 1 << 20;
+/// The disk has so long to open what is on it, which reads little of it also after a power cut. What takes longer hangs, and a
+/// gateway measures all the same.
+const OPENING: Duration = Duration::from_secs(30);
 
 /// One stream of numbered messages, and a place in it for each uplink.
 ///
-/// Nothing here waits for the disk but [`Spool::open`] and a [`Place::read`] of what is on it.
+/// Nothing here waits for the disk but [`Spool::open`], for 30 s at most, and a [`Place::read`] of what is on it.
 #[derive(Debug)]
 pub struct Spool {
     keeper: Shared,
@@ -72,10 +76,6 @@ pub struct SpoolState {
     pub bytes_in_memory: u64,
     /// How often the stream went on after a stop that was none: a power cut, a crash.
     pub unclean_starts: u64,
-    /// Numbers that the last of these left, declared as [`Event::Dropped`]. Few of them were ever given.
-    pub unused: u64,
-    /// How often something was written to the disk since the process began.
-    pub commits: u64,
     /// How many damaged files were set aside since the process began.
     pub set_aside: u64,
 }
@@ -92,31 +92,64 @@ pub struct PlaceState {
 }
 
 impl Spool {
-    /// Opens the spool in a folder of its own, or one in memory without. It never fails: what is wrong with the disk is
-    /// logged, and the spool goes on in memory.
+    /// Opens the spool in a folder of its own, made where it is missing, or one in memory without. It never fails: what is
+    /// wrong with the disk is logged, and the spool goes on in memory; so it does when the disk hangs.
     ///
     /// `places` are the names of all uplinks. A place that is not among them any more is forgotten; a new one begins with
     /// what comes from now on.
-    pub fn open(settings: SpoolSettings, folder: Option<&Path>, places: &[&str]) -> Arc<Spool> {
-        let folder = folder.map(|path| Box::new(DiskFolder::new(path)) as Box<dyn Folder>);
-        Spool::start(Keeper::open(settings, folder, places))
+    pub async fn open(
+        settings: SpoolSettings,
+        folder: Option<&Path>,
+        places: &[&str],
+    ) -> Arc<Spool> {
+        let Some(folder) = folder else { return Spool::in_memory(settings, places) };
+        Spool::open_folder(settings, Box::new(DiskFolder::new(folder)), places).await
+    }
+
+    /// Opens on the writer's thread: a disk that hangs holds nobody else.
+    async fn open_folder(
+        settings: SpoolSettings,
+        folder: Box<dyn Folder>,
+        places: &[&str],
+    ) -> Arc<Spool> {
+        let (opened, opening) = oneshot::channel();
+        let names: Vec<String> = places.iter().map(|&name| name.to_owned()).collect();
+        let of_writer = settings.clone();
+        let thread = std::thread::Builder::new().name("spool".to_owned()).stack_size(WRITER_STACK);
+        let spawned = thread.spawn(move || {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let keeper = Arc::new(Keeper::open(of_writer, Some(folder), &names));
+            // Too late: nobody gives numbers in it, and the next start finds it as it is.
+            if opened.send(keeper.clone()).is_ok() {
+                keeper.run();
+            }
+        });
+        let why = match spawned {
+            Ok(_) => match tokio::time::timeout(OPENING, opening).await {
+                Ok(Ok(keeper)) => return Arc::new(Spool { keeper }),
+                Ok(Err(_)) => "its thread ended".to_owned(),
+                Err(_) => format!("the disk did not open it within {OPENING:?}"),
+            },
+            Err(error) => format!("no thread for its disk: {error}"),
+        };
+        tracing::error!(
+            "The spool is kept in memory, and what waits on the disk is not delivered before the next start: {why}."
+        );
+        let spool = Spool::in_memory(settings, places);
+        spool.keeper.queue().leave_disk(&why);
+        spool
+    }
+
+    fn in_memory(settings: SpoolSettings, places: &[&str]) -> Arc<Spool> {
+        let keeper = Keeper::open(settings, None, places);
+        keeper.end();
+        Arc::new(Spool { keeper: Arc::new(keeper) })
     }
 
     /// A spool without a disk that holds so many bytes of JSON.
     pub fn memory(capacity_bytes: usize, places: &[&str]) -> Arc<Spool> {
         let settings = SpoolSettings { memory_bytes: capacity_bytes, ..SpoolSettings::default() };
-        Spool::open(settings, None, places)
-    }
-
-    fn start(keeper: Keeper) -> Arc<Spool> {
-        let keeper = Arc::new(keeper);
-        let writer = keeper.clone();
-        let thread = std::thread::Builder::new().name("spool".to_owned()).stack_size(WRITER_STACK);
-        if let Err(error) = thread.spawn(move || writer.run()) {
-            tracing::warn!("The spool is kept in memory: no thread for its disk: {error}.");
-            keeper.leave_disk();
-        }
-        Arc::new(Spool { keeper })
+        Spool::in_memory(settings, places)
     }
 
     /// The stream that the numbers belong to.
@@ -128,6 +161,11 @@ impl Spool {
     /// call, or since the one before.
     pub fn append(&self, messages: Vec<Body>) -> Vec<Added> {
         self.keeper.append(messages, self.keeper.now())
+    }
+
+    /// What the spool added of its own accord since the last append, and the number given last: both at the same moment.
+    pub fn notices(&self) -> (Vec<Added>, u64) {
+        self.keeper.notices(self.keeper.now())
     }
 
     /// The place of an uplink that [`Spool::open`] was told of.

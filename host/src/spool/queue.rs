@@ -20,7 +20,6 @@ use crate::uplink::wire::{Body, Event, Message};
 
 pub(super) use meta::Meta;
 pub(super) use plan::Surplus;
-pub(super) use recovery::RETRY;
 
 /// What is full gives up this part of its capacity at once, so that it says so once and not with every message.
 pub(super) const GIVEN_UP: usize = 16;
@@ -116,6 +115,8 @@ pub(super) struct Disk {
     /// How often it failed without a commit between.
     tries: u32,
     closing: Closing,
+    /// It was told that its numbers run out.
+    is_running_out: bool,
 }
 
 /// Whether there is a disk.
@@ -162,6 +163,7 @@ impl Queue {
             must_commit: true,
             tries: 0,
             closing: Closing::Open,
+            is_running_out: false,
         };
         Queue {
             settings,
@@ -338,8 +340,6 @@ impl Queue {
             bytes_on_disk: self.disk.bytes,
             bytes_in_memory: self.bytes as u64,
             unclean_starts: self.begun.unclean_starts,
-            unused: self.begun.unused,
-            commits: self.commits,
             set_aside: self.set_aside,
         }
     }

@@ -63,6 +63,20 @@ impl Ranges {
         Ranges(left)
     }
 
+    /// Ranges with nothing between them but numbers of another set become one.
+    pub(super) fn bridged(&self, over: &Ranges) -> Ranges {
+        let mut bridged: Vec<(u64, u64)> = Vec::new();
+        for &(from, to) in &self.0 {
+            match bridged.last_mut() {
+                Some((_, last)) if over.count_in(*last + 1, from - 1) == from - 1 - *last => {
+                    *last = to;
+                }
+                _ => bridged.push((from, to)),
+            }
+        }
+        Ranges(bridged)
+    }
+
     /// Leaves out all up to a number.
     pub(super) fn forget_upto(&mut self, number: u64) {
         let whole = self.0.partition_point(|&(_, last)| last <= number);
@@ -100,6 +114,13 @@ mod tests {
                 ranges.without(from, to).iter().flat_map(|(first, last)| first..=last).collect();
             let expected: Vec<u64> = (from..=to).filter(|n| !set.contains(n)).collect();
             prop_assert_eq!(without, expected);
+            let mut bridged = Ranges(vec![]);
+            ranges.iter().step_by(2).for_each(|(first, last)| bridged.insert(first, last));
+            let others = bridged.clone();
+            bridged = bridged.bridged(&ranges);
+            prop_assert_eq!(bridged.count_in(0, 99), others.count_in(0, 99), "no gap is all in it");
+            bridged = others.bridged(&others.without(0, 99));
+            prop_assert_eq!(bridged.len(), others.len().min(1));
             ranges.forget_upto(forgotten);
             set.retain(|&n| n > forgotten);
             for number in 0..80 {

@@ -55,8 +55,17 @@ pub(super) trait Folder: Send + Sync {
     fn open_to_read(&self) -> io::Result<Files>;
     /// Puts the store's file out of the way. Gives its new name.
     fn set_aside(&self) -> io::Result<String>;
-    /// How many bytes may still be written before the disk is too full for others.
-    fn free(&self) -> io::Result<u64>;
+    /// How much more it takes.
+    fn room(&self) -> io::Result<Room>;
+}
+
+/// How much more a folder takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes that may still be written before the disk is too full for others.
+    pub(super) free: u64,
+    /// Bytes that the store's file has. It grows by as much again, never by less.
+    pub(super) file: u64,
 }
 
 /// All that one commit changes, at once or not at all.

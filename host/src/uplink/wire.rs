@@ -259,6 +259,17 @@ pub struct SpoolHealth {
     /// Why it is in memory though it should be on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Box<str>>,
+    /// How many damaged files were set aside since the process began.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub set_aside: u64,
+    /// How often its stream went on after a power cut or a crash.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unclean_starts: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<Event> for Body {

@@ -19,6 +19,8 @@ use crate::reading::Timestamp;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) data_dir: Option<DataDir>,
+    /// Where it is, or will be when its disk works.
+    path: Option<PathBuf>,
     folder: Option<StateFolder>,
     states: SavedStates,
 }
@@ -36,7 +38,7 @@ impl Kept {
                 tracing::warn!(
                     "State is kept in memory, until the process ends: {error}: {cause}."
                 );
-                return Ok(Kept::default());
+                return Ok(Kept { path: Some(path.to_path_buf()), ..Kept::default() });
             }
         };
         let folder = StateFolder::open(&data_dir)
@@ -46,17 +48,12 @@ impl Kept {
             })
             .ok();
         let states = folder.as_ref().map(|folder| folder.read(stages)).unwrap_or_default();
-        Ok(Kept { data_dir: Some(data_dir), folder, states })
+        Ok(Kept { data_dir: Some(data_dir), path: Some(path.to_path_buf()), folder, states })
     }
 
-    /// Where messages wait on the disk.
+    /// Where messages wait on the disk. The spool makes the folder itself, as often as it takes.
     pub(super) fn spool_folder(&self) -> Option<PathBuf> {
-        let folder = self.data_dir.as_ref()?.folder("spool");
-        folder
-            .map_err(|error| {
-                tracing::warn!("Messages wait in memory alone: no folder for the spool: {error}.")
-            })
-            .ok()
+        self.path.as_ref().map(|path| path.join("spool"))
     }
 
     /// Where compiled plugins are kept; without it each start compiles them.

@@ -95,7 +95,7 @@ pub(super) async fn open_dashboard(pipeline: &Pipeline) -> Result<Option<OwnHub>
 }
 
 /// The spool, with a place for each uplink: those of the file, then the one to the hub inside this process.
-pub(super) fn open_spool(
+pub(super) async fn open_spool(
     pipeline: &Pipeline,
     dashboard: Option<&OwnHub>,
     kept: &Kept,
@@ -103,7 +103,7 @@ pub(super) fn open_spool(
     let mut places: Vec<&str> =
         pipeline.uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
     places.extend(dashboard.map(|_| DASHBOARD));
-    Spool::open(pipeline.spool.clone(), kept.spool_folder().as_deref(), &places)
+    Spool::open(pipeline.spool.clone(), kept.spool_folder().as_deref(), &places).await
 }
 
 /// Spawns a task for each uplink of the file, and one to the hub inside this process: the same code, over loopback.

@@ -18,8 +18,9 @@ use crate::uplink::wire::{Body, Event};
 
 /// Most bytes that the states of all stages have together.
 const STATES: usize = 256 << 20;
-/// Most messages of a spool's own between two lines: one append of the largest cycle makes a few.
-const MOST_ADDED: usize = 1_024;
+/// Most messages of a spool's own between two lines. A commit on a full disk makes some hundreds at most, and there may be some
+/// commits between two cycles; what a bad file names is bounded all the same.
+const MOST_ADDED: usize = 16_384;
 
 /// What became of a recorded run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct ReplayedRun {
     pub inputs: u64,
     /// Lines written.
     pub lines: u64,
-    /// The number of the run's last message; a run that was killed did not record it.
+    /// How many messages the run gave; one that was killed did not record it.
     pub sent: Option<u64>,
 }
 
@@ -97,6 +98,8 @@ struct Play<'o, W> {
     /// Messages that the spool numbered among those of the next line.
     added: Vec<(u64, Event)>,
     lines: Lines<'o, W>,
+    /// The number of the last message before the run.
+    after: u64,
     replayed: ReplayedRun,
 }
 
@@ -131,6 +134,7 @@ impl<'o, W: Write> Play<'o, W> {
             chain: None,
             added: Vec::new(),
             lines: Lines { out, seq: header.after },
+            after: header.after,
             replayed: ReplayedRun::default(),
             stages,
             series,
@@ -164,7 +168,7 @@ impl<'o, W: Write> Play<'o, W> {
                 return bad(format!("more than {MOST_ADDED} lines `added` follow each other"));
             }
             Recorded::Added { seq, event } => self.added.push((seq, event)),
-            Recorded::End { seq } => self.replayed.sent = Some(seq),
+            Recorded::End { seq } => self.replayed.sent = Some(seq.saturating_sub(self.after)),
         }
         Ok(())
     }
@@ -209,7 +213,7 @@ impl<'o, W: Write> Play<'o, W> {
 
     fn end(mut self) -> Result<ReplayedRun, ReplayError> {
         self.write([])?;
-        self.replayed.lines = self.lines.end()?;
+        self.replayed.lines = self.lines.end()? - self.after;
         Ok(self.replayed)
     }
 

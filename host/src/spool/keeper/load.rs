@@ -22,7 +22,9 @@ pub(super) fn first_load(folder: &dyn Folder, queue: &mut Queue) -> Result<Loade
         match &loaded {
             Ok(_) => break,
             Err(StoreError::Damaged(why)) => {
-                set_aside(folder, why, queue);
+                if set_aside(folder, why) {
+                    queue.was_set_aside();
+                }
             }
             Err(StoreError::Disk(_)) => {}
         }
@@ -31,15 +33,15 @@ pub(super) fn first_load(folder: &dyn Folder, queue: &mut Queue) -> Result<Loade
     loaded
 }
 
-/// A damaged file is out of the way, and whoever wants can look at it. Gives whether it is.
-pub(super) fn set_aside(folder: &dyn Folder, why: &str, queue: &mut Queue) -> bool {
+/// A damaged file is out of the way, and whoever wants can look at it. Gives whether it is. It waits for the disk, so nobody
+/// calls it who holds the queue.
+pub(super) fn set_aside(folder: &dyn Folder, why: &str) -> bool {
     match folder.set_aside() {
         Ok(name) => {
             tracing::error!(
                 file = name,
                 "The spool's file is damaged: it is set aside, and a new one begun: {why}."
             );
-            queue.was_set_aside();
             true
         }
         Err(error) => {

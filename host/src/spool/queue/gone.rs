@@ -9,6 +9,9 @@ use crate::uplink::wire::Event;
 
 /// A notice of dropped messages has at most so many bytes: three numbers of twenty digits, and the words.
 pub(super) const NOTICE_BYTES: usize = 128;
+/// Of old readings that were thinned out each one left would need a notice of its own when it goes. Beyond so many, one notice
+/// declares those between them again: that costs a hub nothing, and frees what it should.
+const MOST_NOTICES: usize = 16;
 
 impl Queue {
     /// What is on the disk goes first, then what is oldest.
@@ -50,7 +53,7 @@ impl Queue {
     }
 
     /// These messages, and the numbers that those of them declare which are notices, are declared anew: each number by one
-    /// notice and by no other.
+    /// notice and by no other, where that takes few of them.
     pub(in crate::spool) fn give_up(
         &mut self,
         gone: Vec<(u64, Option<(u64, u64)>)>,
@@ -68,6 +71,9 @@ impl Queue {
             if let Some((from, to)) = notice {
                 declared.insert(from, to);
             }
+        }
+        if declared.len() > MOST_NOTICES {
+            declared = declared.bridged(&self.gone);
         }
         self.declare(&declared, reason, now);
     }

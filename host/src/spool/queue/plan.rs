@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::meta::VERSION;
 use super::{Closing, DiskState, GIVEN_UP, Meta, Queue, TAIL};
 use crate::spool::WhenFull;
-use crate::spool::store::{Change, Commit, Committed};
+use crate::spool::store::{Change, Commit, Committed, Room};
 
 /// Numbers are reserved for so long at once. A disk that fails while the process runs, and is seen again at the next start,
 /// must not let numbers be given twice; cards that turn read-only are found after days. Numbers cost nothing.
@@ -24,6 +24,8 @@ const AT_ONCE: usize = 2;
 const PACKING: u64 = 16;
 /// Room that a commit needs beside its messages.
 const SLACK: u64 = 128 << 10;
+/// This part of the store's file is not for messages: a commit writes beside what it replaces, and some pages are not full.
+const UNUSABLE: u64 = 4;
 /// A full disk gives up so much at once, or a part of its capacity if that is less: each time, a notice is sent.
 const STEP: u64 = 256 << 10;
 /// Most ranges of numbers that are gone between those that are kept; beyond, the oldest go instead of being thinned out.
@@ -113,13 +115,16 @@ impl Queue {
         self.begun.lived.saturating_add(now.as_secs())
     }
 
-    /// What must leave the disk before the next commit, with so many bytes of it free. Nothing: it is too full for that, and
-    /// holds too little that could go.
-    pub(in crate::spool) fn surplus(&self, free: u64, now: Duration) -> Option<Surplus> {
+    /// What must leave the disk before the next commit, with so much room on it as far as that is known. Nothing: it is too
+    /// full for that, and holds too little that could go.
+    pub(in crate::spool) fn surplus(&self, room: Option<Room>, now: Duration) -> Option<Surplus> {
         let more = self.unwritten_bytes as u64 + self.unwritten_bytes as u64 / PACKING;
         let mut most = self.settings.most_bytes;
-        if free < 2 * more + SLACK {
-            most = most.min(self.disk.bytes);
+        if let Some(Room { free, file }) = room
+            && free < file.saturating_add(2 * more + SLACK)
+        {
+            // The file cannot grow: what it can hold is all that there is.
+            most = most.min((file - file / UNUSABLE).saturating_sub(2 * SLACK));
             if more > most {
                 return None;
             }
@@ -231,6 +236,7 @@ impl Queue {
         }
         let had_failed = self.disk.tries > 0;
         self.disk.tries = 0;
+        self.disk.is_running_out = false;
         had_failed
     }
 

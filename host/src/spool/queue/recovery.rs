@@ -1,11 +1,21 @@
 //! What a disk that fails and comes back means for the queue; pure.
+//!
+//! A process that starts while its disk fails has a stream of its own. When the disk comes back with another stream's messages,
+//! these must not be lost, and a place has one stream: the disk is left alone until the next start, an ERROR says so, and each
+//! health message does. That is rare, and a restart when the log asks for it delivers all; two streams at once would be in
+//! every line of this module and of the uplinks.
 
 use std::time::Duration;
 
 use super::{Closing, DAMAGED, DISK_FAILED, DiskState, Meta, Queue};
 
-/// How often a disk that failed is tried again. The first time at once: some errors pass.
-pub(in crate::spool) const RETRY: Duration = Duration::from_secs(60);
+/// When a disk that failed is tried again. The first time at once: some errors pass. Then after so long, and twice as long each
+/// time: each try opens the file, which may read all of it.
+const RETRY: Duration = Duration::from_secs(60);
+/// But no later than this.
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// So few numbers that are reserved, and not given, are a reason to warn.
+const NEARLY_OUT: u64 = 1 << 16;
 /// After so many tries what is on a disk that cannot even be read is given up, so that the rest goes on.
 const PATIENCE: u32 = 4;
 
@@ -15,7 +25,8 @@ impl Queue {
         self.in_flight = 0;
         self.disk.tries += 1;
         let is_first = self.disk.tries == 1;
-        let retry = if is_first { now } else { now.saturating_add(RETRY) };
+        let pause = RETRY.saturating_mul(1 << self.disk.tries.saturating_sub(2).min(8));
+        let retry = if is_first { now } else { now.saturating_add(pause.min(LONGEST_RETRY)) };
         self.disk.state = DiskState::Failed { why: why.into(), retry };
         if self.disk.closing == Closing::Wanted && !is_first {
             // A stop does not wait for a disk that failed twice.
@@ -101,6 +112,15 @@ impl Queue {
         self.gone_changes += 1;
         self.count_unwritten();
         true
+    }
+
+    /// Whether the numbers that a later process knows of are nearly used up while the disk fails: told once.
+    pub(in crate::spool) fn runs_out(&mut self) -> bool {
+        let is_out = matches!(self.disk.state, DiskState::Failed { .. })
+            // A stream that was never on the disk is not gone on with.
+            && self.disk.reserved > 0
+            && self.last.saturating_add(NEARLY_OUT) > self.disk.reserved;
+        is_out && !std::mem::replace(&mut self.disk.is_running_out, true)
     }
 
     /// A file was put out of the way.

@@ -1,16 +1,16 @@
 //! The spool's file on a real disk.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, StatVfs};
 
-use super::{Files, Folder, Medium};
+use super::{Files, Folder, Medium, Room};
 
 const NAME: &str = "spool.redb";
 const JOURNAL: &str = "spool.journal";
@@ -68,8 +68,13 @@ impl DiskFolder {
 impl Folder for DiskFolder {
     fn open(&self) -> io::Result<Files> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+        let journal = self.open_file(JOURNAL)?;
+        // The data folder's lock may be missing: a folder that could not be opened at the start is tried again here.
+        if let Err(TryLockError::WouldBlock) = journal.try_lock() {
+            return Err(io::Error::other("another weir uses it"));
+        }
+        let journal = Arc::new(DiskFile(journal));
         let pages = Arc::new(DiskFile(self.open_file(NAME)?));
-        let journal = Arc::new(DiskFile(self.open_file(JOURNAL)?));
         // Their names are on the disk when the folder is.
         File::open(&self.path)?.sync_all()?;
         Ok(Files { pages, journal })
@@ -93,12 +98,17 @@ impl Folder for DiskFolder {
         Ok(name)
     }
 
-    fn free(&self) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(&self.path)?;
-        let all = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(available.saturating_sub(RESERVE.min(all / 20)))
+    fn room(&self) -> io::Result<Room> {
+        let free = free(&rustix::fs::statvfs(&self.path)?);
+        Ok(Room { free, file: std::fs::metadata(self.path.join(NAME))?.len() })
     }
+}
+
+/// What may still be written.
+fn free(disk: &StatVfs) -> u64 {
+    let all = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+    available.saturating_sub(RESERVE.min(all / 20))
 }
 
 fn regular(file: &File) -> io::Result<()> {
@@ -123,6 +133,10 @@ impl Medium for DiskFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let now = self.0.metadata()?.len();
         if len > now {
+            // It grows by much at once: that must not take what others need.
+            if len - now > free(&rustix::fs::fstatvfs(&self.0)?) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             // A full disk is noticed here, not at a later write, and fewer pieces are on a card.
             match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), now, len - now) {
                 Ok(()) => return Ok(()),

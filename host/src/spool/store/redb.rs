@@ -154,7 +154,9 @@ impl Drop for Redb {
 impl Store for Redb {
     fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         self.call(|database| {
-            let transaction = database.begin_write().map_err(redb::Error::from)?;
+            let mut transaction = database.begin_write().map_err(redb::Error::from)?;
+            // Without it the start after a power cut reads the whole file, up to three times. It costs 8 bytes a reading.
+            transaction.set_quick_repair(true);
             let mut bytes = self.bytes.load(Ordering::Relaxed);
             let has_delivered;
             {

@@ -198,7 +198,7 @@ impl Life {
     fn check_start(&mut self, keeper: &Keeper, disk: &Disk, lies: bool, counts: &mut Counts) {
         let queue = keeper.queue();
         let stream = queue.stream;
-        let first_new = queue.last() - u64::from(queue.state().unused > 0) + 1;
+        let first_new = queue.last() - u64::from(queue.unused() > 0) + 1;
         for (seq, json) in queue.held() {
             self.texts.entry((stream, seq)).or_default().push(json);
         }

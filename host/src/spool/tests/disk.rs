@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::store::{Files, Folder, Medium};
+use super::super::store::{Files, Folder, Medium, Room};
 
 /// What a disk writes at once, or not at all.
 const SECTOR: usize = 512;
@@ -281,7 +281,7 @@ impl Folder for Disk {
         Ok(format!("bad-{}", state.bad))
     }
 
-    fn free(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
+    fn room(&self) -> io::Result<Room> {
+        Ok(Room { free: u64::MAX, file: self.len() })
     }
 }

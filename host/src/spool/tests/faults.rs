@@ -35,7 +35,7 @@ fn scenario(fault: Option<Fault>) -> (u64, u64) {
     // It works again.
     disk.fail(None);
     for _ in 0..4 {
-        now += Duration::from_secs(61);
+        now += Duration::from_secs(601);
         keeper.append(vec![reading(1, 0)], now);
         keeper.step(now);
     }
@@ -54,7 +54,7 @@ fn scenario(fault: Option<Fault>) -> (u64, u64) {
     keeper.step(now);
     drop(keeper);
     let keeper = Keeper::open(settings(), Some(Box::new(disk)), &["hub"]);
-    assert_eq!(keeper.queue().state().unused, 0);
+    assert_eq!(keeper.queue().unused(), 0);
     drain(&keeper, &mut hub, now);
     hub.account(keeper.queue().last());
     (calls, state.dropped)

@@ -17,7 +17,7 @@ async fn read_all(place: &Place) -> Vec<Stored> {
 async fn what_is_not_delivered_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");
-    let spool = Spool::open(SpoolSettings::default(), Some(&path), &["hub", "page"]);
+    let spool = Spool::open(SpoolSettings::default(), Some(&path), &["hub", "page"]).await;
     let stream = spool.stream();
     assert_eq!(spool.place("other").map(|place| place.last()), None);
     let [hub, page] = ["hub", "page"].map(|name| spool.place(name).unwrap());
@@ -35,7 +35,7 @@ async fn what_is_not_delivered_is_there_after_a_restart() {
     spool.close().await.unwrap();
     drop((spool, hub, page));
 
-    let spool = Spool::open(SpoolSettings::default(), Some(&path), &["hub", "page", "new"]);
+    let spool = Spool::open(SpoolSettings::default(), Some(&path), &["hub", "page", "new"]).await;
     assert_eq!((spool.stream(), spool.last(), spool.state().unclean_starts), (stream, 50, 0));
     let [hub, page, new] = ["hub", "page", "new"].map(|name| spool.place(name).unwrap());
     assert_eq!([hub.acked(), page.acked(), new.acked()], [7, 50, 50]);
@@ -57,7 +57,7 @@ async fn what_is_not_delivered_is_there_after_a_restart() {
 #[tokio::test]
 async fn an_alarm_is_on_the_disk_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(SpoolSettings::default(), Some(folder.path()), &["hub"]);
+    let spool = Spool::open(SpoolSettings::default(), Some(folder.path()), &["hub"]).await;
     spool.append(vec![reading(1, 1)]);
     assert_eq!(spool.state().bytes_on_disk, 0);
     let place = spool.place("hub").unwrap();
@@ -72,27 +72,28 @@ async fn an_alarm_is_on_the_disk_at_once() {
     .unwrap();
 }
 
-#[test]
-fn a_folder_that_cannot_be_made_is_no_reason_to_stop() {
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_no_reason_to_stop() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let spool = Spool::open(SpoolSettings::default(), Some(&file.join("spool")), &["hub"]);
+    let spool = Spool::open(SpoolSettings::default(), Some(&file.join("spool")), &["hub"]).await;
     spool.append(vec![reading(1, 1)]);
     let state = spool.state();
     assert!(state.memory_only.is_some());
     assert_eq!((state.last, state.queued), (1, 1));
 }
 
-#[test]
-fn few_damaged_files_are_kept() {
+#[tokio::test]
+async fn few_damaged_files_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let mut streams = BTreeSet::new();
     for _ in 0..5 {
         std::fs::write(folder.path().join("spool.redb"), "no spool").unwrap();
-        let spool = Spool::open(SpoolSettings::default(), Some(folder.path()), &["hub"]);
+        let spool = Spool::open(SpoolSettings::default(), Some(folder.path()), &["hub"]).await;
         assert_eq!((spool.state().set_aside, spool.state().memory_only), (1, None));
         streams.insert(spool.stream());
+        spool.close().await.unwrap();
     }
     assert_eq!(streams.len(), 5);
     assert_eq!(
@@ -100,4 +101,58 @@ fn few_damaged_files_are_kept() {
         4,
         "the spool, its journal, two damaged ones"
     );
+}
+
+/// A disk that never answers.
+struct Hanging(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Folder for Hanging {
+    fn open(&self) -> std::io::Result<store::Files> {
+        // Until the test is over.
+        let _over = self.0.lock().unwrap().recv();
+        Err(std::io::ErrorKind::NotConnected.into())
+    }
+
+    fn open_to_read(&self) -> std::io::Result<store::Files> {
+        self.open()
+    }
+
+    fn set_aside(&self) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotConnected.into())
+    }
+
+    fn room(&self) -> std::io::Result<store::Room> {
+        Ok(store::Room { free: 0, file: 0 })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_no_start() {
+    let (_let_go, hangs) = std::sync::mpsc::channel();
+    let folder = Box::new(Hanging(hangs.into()));
+    let spool = Spool::open_folder(SpoolSettings::default(), folder, &["hub"]).await;
+    spool.append(vec![reading(1, 1)]);
+    let state = spool.state();
+    assert!(state.memory_only.as_ref().is_some_and(|why| why.contains("30s")), "{state:?}");
+    assert_eq!((state.last, state.queued), (1, 1));
+    let place = spool.place("hub").unwrap();
+    assert_eq!(read_all(&place).await.len(), 1);
+    spool.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_at_the_start_is_made_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::write(&data, "").unwrap();
+    let disk = Box::new(DiskFolder::new(&data.join("spool")));
+    let keeper = Keeper::open(SpoolSettings::default(), Some(disk), &["hub"]);
+    keeper.append(vec![reading(1, 1)], Duration::ZERO);
+    assert!(keeper.queue().state().memory_only.is_some());
+    std::fs::remove_file(&data).unwrap();
+    keeper.step(Duration::from_secs(601));
+    assert_eq!(keeper.queue().state().memory_only, None);
+    // Nobody else may have it meanwhile.
+    let other = DiskFolder::new(&data.join("spool")).open().unwrap_err();
+    assert!(other.to_string().contains("another weir"), "{other}");
 }
