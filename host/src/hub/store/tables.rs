@@ -146,7 +146,7 @@ pub(super) fn entry(row: &Row, clocks: &Clocks) -> Option<Entry> {
 }
 
 /// Begins a transaction after which a hub that is killed opens its file at once: without that all of it would be read,
-/// gigabytes from a card. It costs a second sync, and a few pages for the list of free ones.
+/// gigabytes from a card. It costs a second sync, and a sixth more bytes (143 KB a commit in place of 123, measured).
 fn begin(database: &Database) -> Result<WriteTransaction, Error> {
     let mut write = database.begin_write()?;
     write.set_quick_repair(true);
