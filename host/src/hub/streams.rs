@@ -29,7 +29,7 @@ pub(super) struct Acked {
     pub(super) ahead: Option<(u64, u64)>,
 }
 
-/// The streams of one device, the newest last. A plain device has none: its messages are always new.
+/// The streams of one device, the one that connected last at the end. A plain device has none: its messages are always new.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Streams {
     known: VecDeque<Stream>,
@@ -84,13 +84,15 @@ impl Streams {
         from: Option<u64>,
     ) -> Result<bool, Refused> {
         let Some(id) = stream else { return Ok(false) };
-        if let Some(known) = self.of(stream) {
+        let known = self.known.iter().position(|known| known.id == id);
+        if let Some(mut known) = known.and_then(|position| self.known.remove(position)) {
             known.connections += 1;
             known.begin(from);
+            self.known.push_back(known);
             return Ok(false);
         }
         if self.known.len() >= STREAMS {
-            // The oldest that nobody speaks for any more is forgotten.
+            // The one that nobody speaks for any more, and did not for longest, is forgotten.
             let idle = self.known.iter().position(|known| known.connections == 0);
             self.known.remove(idle.ok_or(Refused::TooManyStreams)?);
         }
@@ -150,6 +152,8 @@ impl Streams {
         (from, to): (u64, u64),
     ) -> u64 {
         let Some(known) = self.of(stream) else { return 0 };
+        // A message without a number may be all that a frame holds, and is acked like others.
+        known.heard = true;
         // A device can know nothing of numbers that it has not given yet.
         let to = to.min(seq.unwrap_or(u64::MAX).saturating_sub(1));
         known.declare(from.max(1), to)
