@@ -77,7 +77,7 @@ fn arrows_point_one_way() {
         ("spool", &["reading", "uplink"]),
         ("uplink", &["reading", "clock", "stop", "file", "spool"]),
         ("output", &["reading", "stop", "uplink"]),
-        ("hub", &["reading", "stop", "file", "data_dir", "uplink"]),
+        ("hub", &["reading", "clock", "stop", "file", "data_dir", "uplink"]),
     ] {
         for (path, text) in sources(&repository("host/src")) {
             if room(&path) != room_name {

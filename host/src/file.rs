@@ -77,19 +77,29 @@ fn write_new(path: &Path, parts: &[&[u8]], owner: Option<(u32, u32)>) -> io::Res
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not the path of a file"));
     };
-    // One name for all tries: what a killed process leaves behind is removed by the next.
+    // One name for all tries: what a killed process leaves behind is replaced by the next.
     let mut new_name = std::ffi::OsString::from(".new-");
     new_name.push(name);
     let new = folder.join(new_name);
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if std::fs::symlink_metadata(&new).is_ok_and(|found| found.is_symlink()) {
+        std::fs::remove_file(&new)?;
     }
-    // A new file follows no link (`O_EXCL`): the folder may be another user's, and this one root.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    if let Some((user, group)) = owner {
-        fchown(&file, Some(user), Some(group))?;
-    }
+    // The folder may be another user's, and this one root: neither a link that was laid meanwhile is followed, nor is a
+    // file that he holds open given to him.
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let mut file = match owner {
+        None => options.create(true).truncate(true).open(&new)?,
+        Some((user, group)) => {
+            match std::fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let file = options.create_new(true).open(&new)?;
+            fchown(&file, Some(user), Some(group))?;
+            file
+        }
+    };
     for part in parts {
         file.write_all(part)?;
     }

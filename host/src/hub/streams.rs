@@ -229,6 +229,7 @@ impl Stream {
         if seq <= self.settled {
             // One that was thought to never come is new all the same.
             let missed = self.gaps.remove(seq, seq) + self.before.remove(seq, seq);
+            self.forget_gaps();
             return Ok(if missed > 0 { Number::New } else { Number::Seen });
         }
         if self.ahead.contains(seq) {
@@ -257,6 +258,7 @@ impl Stream {
             return 0;
         }
         let missed = self.gaps.remove(from, to) + self.before.remove(from, to);
+        self.forget_gaps();
         let beyond = self.ahead.insert(from.max(self.settled.saturating_add(1)), to);
         self.absorb();
         missed.saturating_add(beyond)
@@ -279,10 +281,18 @@ impl Stream {
 
     fn leave_out(&mut self, (from, to): (u64, u64)) {
         self.gaps.insert(from, to);
+        self.forget_gaps();
+    }
+
+    /// Each number that comes after all may make two ranges of one.
+    fn forget_gaps(&mut self) {
         if self.gaps.len() > RANGES
             && let Some((first, last)) = self.gaps.pop_from(u64::MAX)
         {
             self.forgotten = self.forgotten.saturating_add(last - first + 1);
+        }
+        if self.before.len() > RANGES {
+            self.before.pop_from(u64::MAX);
         }
     }
 

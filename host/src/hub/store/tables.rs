@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::rows::{Row, index_key, message_key, of_index_key};
 use super::{Batch, Limits, Trouble};
+use crate::clock::is_synchronized;
 use crate::hub::clocks::Clocks;
 use crate::hub::history::{Entry, HISTORY, RECENT};
 use crate::hub::known::{Device, SavedDevice, SavedNumbers};
@@ -248,6 +249,10 @@ pub(super) fn make_room(database: &Database, least: u64) -> Result<(u64, u64), E
 
 /// The first message that is not too old.
 fn first_to_keep(hours: &mut Table<u64, u64>, limits: Limits, arrived: u64) -> Result<u64, Error> {
+    // A clock that nobody set may show any year: all that is kept would be too old at once.
+    if !is_synchronized() {
+        return Ok(0);
+    }
     let now = Timestamp::now().nanos;
     let keep = u64::try_from(limits.keep.as_nanos()).unwrap_or(u64::MAX);
     let Some(oldest) = now.checked_sub(keep) else { return Ok(0) };
