@@ -539,6 +539,11 @@ fn a_hub_whose_disk_is_read_only_says_so_and_begins_when_it_is_not() {
     hub.line("Nothing can be stored");
     let (head, _) = http(address, "HTTP/1.0", "GET /healthz", "");
     assert!(head.starts_with("HTTP/1.0 503"), "{head}");
+    // Who goes while it waits is not held.
+    let (mut socket, _) = connect(request(address)).unwrap();
+    socket.send(Message::text(r#"{"type":"connect","device":"d"}"#)).unwrap();
+    socket.close(None).unwrap();
+    hub.line("The device left.");
     // What it knew before is not known, so a device is let wait, and then refused.
     let (mut socket, _) = connect(request(address)).unwrap();
     socket.send(Message::text(r#"{"type":"connect","device":"d"}"#)).unwrap();
