@@ -49,6 +49,8 @@ fn each_thing_is_named_in_its_own_rooms_only() {
         ("wasmparser::", &["plugin"]),
         ("tungstenite", &["uplink"]),
         ("axum::", &["hub"]),
+        ("redb::", &["hub", "spool"]),
+        ("rumqttc::", &["uplink"]),
         ("rustls::", &["hub", "uplink"]),
         ("toml::", &["pipeline"]),
     ] {
