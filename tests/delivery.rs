@@ -125,16 +125,25 @@ fn a_hub_that_never_acks_is_counted_and_not_waited_for() {
 fn a_hub_that_lies_or_talks_rubbish_is_left_and_tried_again() {
     let hub = Hub::new();
     let (_folder, mut run) = run(hub.address());
-    let (mut socket, _) = hub.accept();
+    let (mut socket, first) = hub.accept();
     frame(&mut socket);
     socket.send(Message::text("rubbish")).unwrap();
     run.line("a message that is not of the wire");
     let (mut socket, _) = hub.accept();
     assert_eq!(numbers(&frame(&mut socket))[0], 1);
     ack(&mut socket, 1_000_000);
-    run.line("the hub acked 1000000, which was never sent");
-    let (mut socket, _) = hub.accept();
+    // It has messages of this stream that this device does not know: they must not be mixed.
+    run.line("the hub acked 1000000, which was never sent: what waits is sent under a new stream");
+    let (mut socket, second) = hub.accept();
+    assert_ne!(second["stream"], first["stream"]);
+    assert_eq!(second["from"], 1);
     assert_eq!(numbers(&frame(&mut socket))[0], 1, "nothing was taken as delivered");
+    // Later ones are lies.
+    ack(&mut socket, 1);
+    ack(&mut socket, 1_000_000);
+    run.line("the hub acked 1000000, which was never sent.");
+    let (mut socket, third) = hub.accept();
+    assert_eq!((&third["stream"], &third["from"]), (&second["stream"], &2.into()));
     // A command is answered.
     socket
         .send(Message::text(r#"{"type":"command","id":"c1","command":"dance","arguments":{}}"#))

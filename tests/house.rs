@@ -49,6 +49,8 @@ fn each_thing_is_named_in_its_own_rooms_only() {
         ("wasmparser::", &["plugin"]),
         ("tungstenite", &["uplink"]),
         ("axum::", &["hub"]),
+        ("redb::", &["hub", "spool"]),
+        ("rumqttc::", &["uplink"]),
         ("rustls::", &["hub", "uplink"]),
         ("toml::", &["pipeline"]),
     ] {
@@ -77,7 +79,7 @@ fn arrows_point_one_way() {
         ("spool", &["reading", "file", "uplink"]),
         ("uplink", &["reading", "clock", "stop", "file", "spool"]),
         ("output", &["reading", "stop", "uplink"]),
-        ("hub", &["reading", "stop", "file", "data_dir", "uplink"]),
+        ("hub", &["reading", "clock", "stop", "file", "data_dir", "uplink"]),
     ] {
         for (path, text) in sources(&repository("host/src")) {
             if room(&path) != room_name {

@@ -1,6 +1,6 @@
 //! Encryption, certificates and tokens, at both ends: who gets in, who does not, and what each is told.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -353,9 +353,15 @@ fn a_hub_that_wants_certificates_takes_those_of_its_authority() {
     let stranger = Certificates::new();
     let [certificate, key] = certificates.sign("hub", &["localhost"]);
     let ca = certificates.ca();
+    let data_dir = certificates.path("data");
+    let token = certificates.path("token");
+    std::fs::write(&token, new_token(&data_dir, "d")).unwrap();
+    allow(Path::new(&token), 0o600);
     let (mut hub, address) = hub(&[
         "--listen",
         "0.0.0.0:0",
+        "--data-dir",
+        &data_dir,
         "--certificate-file",
         &certificate,
         "--key-file",
@@ -364,15 +370,20 @@ fn a_hub_that_wants_certificates_takes_those_of_its_authority() {
         &ca,
     ]);
     let url = format!("\"wss://localhost:{}/uplink\"", address.port());
-    let with = |[certificate, key]: [String; 2]| {
+    let with_certificate = |[certificate, key]: [String; 2]| {
         format!("ca_file = \"{ca}\"\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"")
     };
+    let with = |files| format!("{}\ntoken_file = \"{token}\"", with_certificate(files));
     let (_good, mut good) = device(&url, &with(certificates.sign("device", &["d"])));
     good.line("Uplink connected.");
     hub.line("A device connected.");
     let (_none, mut none) = device(&url, &format!("ca_file = \"{ca}\""));
     let line = none.line("Cannot connect: ");
     assert!(line.contains("(HTTP 403: this hub wants a certificate of the device)"), "{line}");
+    // A certificate says that a device is one of ours, and not which.
+    let (_any, mut any) = device(&url, &with_certificate(certificates.sign("device", &["d"])));
+    let line = any.line("Cannot connect: ");
+    assert!(line.contains("(HTTP 401: it shows no token)"), "{line}");
     let (_other, mut other) = device(&url, &with(stranger.sign("device", &["d"])));
     let line = other.line("Cannot connect: ");
     assert!(line.contains("the hub refuses the certificate of this device"), "{line}");
@@ -506,9 +517,12 @@ fn what_is_reachable_and_not_safe_is_refused_before_the_start() {
     }
     // Told to, it listens, and says what that means.
     let mut hub = Running::start(weir(&["hub", "--listen", "0.0.0.0:0", "--insecure"]));
-    hub.line("Nobody is asked for a token");
-    hub.line("Nothing is encrypted");
-    hub.line("Dashboard: http://");
+    // Which of the two outputs is read first is chance.
+    for text in ["Nobody is asked for a token", "Nothing is encrypted", "Dashboard: http://"] {
+        if !hub.seen.iter().any(|line| line.contains(text)) {
+            hub.line(text);
+        }
+    }
 
     // A device tells all that is wrong with its files at once.
     let token = certificates.path("token");
@@ -569,6 +583,17 @@ fn a_page_of_elsewhere_cannot_speak_for_a_device() {
         match knocked {
             Ok(_) => assert!(may, "{origin}"),
             Err(response) => assert!(!may && response.status() == 403, "{origin}: {response:?}"),
+        }
+    }
+    // Nor read the hub under such a name: then it is of the same origin, and needs to say none.
+    for (host, may) in [(address.to_string(), true), ("evil.example".to_owned(), false)] {
+        for path in ["/", "/api/live", "/api/devices", "/metrics", "/uplink"] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            let mut head = String::new();
+            BufReader::new(stream).read_line(&mut head).unwrap();
+            assert_eq!(head.contains(" 403 "), !may, "{host} {path}: {head}");
         }
     }
 }

@@ -224,6 +224,29 @@ pub fn get(address: SocketAddr, path: &str) -> String {
     body
 }
 
+/// All messages of a device that the hub has, each with its stream.
+pub fn stored(address: SocketAddr, device: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut next = Some(format!("/api/messages?device={device}"));
+    while let Some(path) = next {
+        let (head, mut reader) = http(address, "HTTP/1.0", &format!("GET {path}"), "");
+        assert!(head.starts_with("HTTP/1.0 200"), "{path}: {head}");
+        let mut body = String::new();
+        reader.read_to_string(&mut body).unwrap();
+        let page: Vec<Value> = serde_json::from_str(&body).unwrap();
+        all.extend(page.into_iter().map(|mut stored| {
+            let mut message = stored["message"].take();
+            message["stream"] = stored["stream"].take();
+            message
+        }));
+        next = head
+            .lines()
+            .find_map(|line| line.strip_prefix("link: <"))
+            .map(|link| link.split('>').next().unwrap().to_owned());
+    }
+    all
+}
+
 /// What a browser receives: the messages of `/api/live`, one after the other.
 pub struct Live {
     reader: BufReader<TcpStream>,

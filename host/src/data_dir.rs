@@ -1,4 +1,5 @@
-//! The folder for what must outlive the process: the state of plugins, compiled plugins.
+//! The folder for what must outlive the process: of a gateway the spool, the state of plugins and compiled plugins; of a hub its
+//! store and the tokens of devices.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -42,6 +43,11 @@ impl DataDir {
         let failed = |source| DataDirError::Open { folder: path.to_path_buf(), source };
         make(path).map_err(failed)?;
         let lock = path.join("lock");
+        // Opening a FIFO would wait for somebody else.
+        if std::fs::symlink_metadata(&lock).is_ok_and(|found| !found.is_file()) {
+            let what = "its `lock` is not a regular file";
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
+        }
         let write =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
         // A folder that was written once and is read-only now can be locked all the same.

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 /// A regular file's bytes; an error when it is something else, or has more than `most` bytes.
@@ -65,15 +65,41 @@ const NOT_TEXT: &str = "it is not UTF-8 text";
 /// Writes a file of these parts for this user alone, so that after a power cut either the old or the new one is there, whole.
 /// Two that write the same file at once are the caller's to keep apart.
 pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    write_new(path, parts, None)
+}
+
+/// As [`write_atomically`], for the user and the group with these numbers alone. Only root may do that.
+pub fn write_atomically_for(owner: (u32, u32), path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    write_new(path, parts, Some(owner))
+}
+
+fn write_new(path: &Path, parts: &[&[u8]], owner: Option<(u32, u32)>) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not the path of a file"));
     };
-    // One name for all tries: what a killed process leaves behind is overwritten by the next.
+    // One name for all tries: what a killed process leaves behind is replaced by the next.
     let mut new_name = std::ffi::OsString::from(".new-");
     new_name.push(name);
     let new = folder.join(new_name);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    if std::fs::symlink_metadata(&new).is_ok_and(|found| found.is_symlink()) {
+        std::fs::remove_file(&new)?;
+    }
+    // The folder may be another user's, and this one root: neither a link that was laid meanwhile is followed, nor is a
+    // file that he holds open given to him.
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let mut file = match owner {
+        None => options.create(true).truncate(true).open(&new)?,
+        Some((user, group)) => {
+            match std::fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let file = options.create_new(true).open(&new)?;
+            fchown(&file, Some(user), Some(group))?;
+            file
+        }
+    };
     for part in parts {
         file.write_all(part)?;
     }
@@ -185,6 +211,18 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"whole file");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_that_somebody_laid_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("f"), folder.path().join("other"));
+        std::fs::write(&other, "of somebody else").unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join(".new-f")).unwrap();
+        write_atomically(&file, &[b"new"]).unwrap();
+        assert_eq!(std::fs::read(&other).unwrap(), b"of somebody else");
+        assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
     }
 
     #[test]

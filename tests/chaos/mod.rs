@@ -4,7 +4,6 @@
 mod proxy;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weir::reading::Timestamp;
 
-use crate::support::{PATIENCE, Running, get, http, pipeline, weir};
+use crate::support::{PATIENCE, Running, get, pipeline, stored, weir};
 use proxy::Proxy;
 
 const DEVICES: usize = 4;
@@ -234,27 +233,4 @@ fn check(messages: &[Value], lives: &[Life], sums: &mut Sums) {
     sums.messages += messages.len();
     sums.late += messages.iter().filter(|message| message["late"] == true).count();
     sums.ranges += declared.len();
-}
-
-/// All messages of a device that the hub has, each with its stream.
-fn stored(address: SocketAddr, device: &str) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut next = Some(format!("/api/messages?device={device}"));
-    while let Some(path) = next {
-        let (head, mut reader) = http(address, "HTTP/1.0", &format!("GET {path}"), "");
-        assert!(head.starts_with("HTTP/1.0 200"), "{path}: {head}");
-        let mut body = String::new();
-        reader.read_to_string(&mut body).unwrap();
-        let page: Vec<Value> = serde_json::from_str(&body).unwrap();
-        all.extend(page.into_iter().map(|mut stored| {
-            let mut message = stored["message"].take();
-            message["stream"] = stored["stream"].take();
-            message
-        }));
-        next = head
-            .lines()
-            .find_map(|line| line.strip_prefix("link: <"))
-            .map(|link| link.split('>').next().unwrap().to_owned());
-    }
-    all
 }

@@ -41,7 +41,7 @@ struct Listen {
     /// PEM: the certificate's private key, readable by its owner alone.
     #[arg(long, value_name = "FILE", requires = "certificate_file")]
     key_file: Option<PathBuf>,
-    /// PEM: who signs the certificates of devices. Without one that it signed no device may send; the page needs none.
+    /// PEM: who signs the certificates of devices. Without one that it signed no device may send, and each needs its token as well; the page needs no certificate.
     #[arg(long, value_name = "FILE", requires = "certificate_file")]
     client_ca_file: Option<PathBuf>,
     /// Listen beyond this machine without encryption: whoever is on the way can read and change everything.
@@ -86,8 +86,9 @@ impl Listen {
         });
         let tls = files.map(HubTls::new).transpose()?;
         let is_open = !is_private(self.listen) && tls.is_none();
-        // Who shows a certificate, listens to nobody but this machine, or is told to trust everybody, needs no token.
-        let asked = if is_private(self.listen) || has_client_ca || self.insecure {
+        // Who listens to nobody but this machine, or is told to trust everybody, needs no token. A certificate says that a
+        // device is one of ours, and not which.
+        let asked = if !has_client_ca && (is_private(self.listen) || self.insecure) {
             Asked::WithAFile
         } else {
             Asked::Everybody

@@ -38,6 +38,8 @@ pub(super) struct AskedReadings {
     sensor: String,
     from: Option<String>,
     to: Option<String>,
+    /// Of those at `from` the ones that arrived later than this, as a `Link` header says.
+    after: Option<u64>,
     limit: Option<usize>,
 }
 
@@ -51,10 +53,12 @@ pub(super) async fn readings(
         Err(refused) => refused,
         Ok((found, to)) => {
             let json = format!("[{}]", found.entries.join(","));
-            let next = found.next.map(|next| {
+            let next = found.next.map(|(from, after)| {
                 let limit = limit(asked.limit);
                 let (device, sensor) = (escaped(&asked.device), escaped(&asked.sensor));
-                format!("/api/readings?device={device}&sensor={sensor}&from={next}&to={to}&limit={limit}")
+                format!(
+                    "/api/readings?device={device}&sensor={sensor}&from={from}&after={after}&to={to}&limit={limit}"
+                )
             });
             (link(next), JSON, json).into_response()
         }
@@ -72,7 +76,8 @@ async fn find_readings(
         served.hub.settled(SETTLED).await;
         let found = served.hub.find(&asked.device, &asked.sensor);
         let (device, sensor, clocks) = found.ok_or_else(|| unknown("device or sensor"))?;
-        let question = Asked { device, sensor, from, to, limit };
+        let after = asked.after.unwrap_or(0);
+        let question = Asked { device, sensor, from, after, to, limit };
         let store = store.clone();
         let answer = ask(served, move || store.readings(&question, &clocks)).await?;
         if let Some(found) = answer {
@@ -107,10 +112,10 @@ pub(super) async fn messages(
     match ask(&served, move || store.messages(device, after, limit)).await {
         Err(refused) => refused,
         Ok(None) => unavailable("the store is not open"),
-        Ok(Some(Messages { texts, last })) => {
-            let next = last.filter(|_| texts.len() >= limit).map(|last| {
+        Ok(Some(Messages { texts, next })) => {
+            let next = next.map(|next| {
                 let device = escaped(&asked.device);
-                format!("/api/messages?device={device}&after={last}&limit={limit}")
+                format!("/api/messages?device={device}&after={next}&limit={limit}")
             });
             (link(next), JSON, format!("[{}]", texts.join(","))).into_response()
         }
@@ -122,13 +127,21 @@ async fn ask<T: Send + 'static>(
     served: &Served,
     question: impl FnOnce() -> Option<Result<T, Trouble>> + Send + 'static,
 ) -> Result<Option<T>, Response> {
-    let Ok(_room) = served.questions.acquire().await else {
+    let Ok(room) = served.questions.clone().acquire_owned().await else {
         return Err(unavailable("the hub is stopping"));
     };
-    match tokio::task::spawn_blocking(question).await {
+    let asked = move || {
+        let answer = question();
+        // Who asked may be gone: the room is free when the disk is.
+        drop(room);
+        answer
+    };
+    match tokio::task::spawn_blocking(asked).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(answer))) => Ok(Some(answer)),
-        Ok(Some(Err(Trouble::Disk(why) | Trouble::Damaged(why)))) => Err(unavailable(&why)),
+        Ok(Some(Err(Trouble::Full(why) | Trouble::Disk(why) | Trouble::Damaged(why)))) => {
+            Err(unavailable(&why))
+        }
         Err(error) => Err(unavailable(&error.to_string())),
     }
 }

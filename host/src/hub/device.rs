@@ -1,12 +1,11 @@
 //! `/uplink`: one WebSocket a device.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{ConnectInfo, Extension, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use super::Served;
 use super::gate::{Admission, ClientCertificate};
+use super::host::is_of_this_hub;
 use super::receive::receive;
 use super::state::Hub;
 use super::streams::Acked;
@@ -25,7 +25,7 @@ use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json
 const LARGEST_MESSAGE: usize = 256 << 10;
 /// A device that opens a connection says who it is within this.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// A hub that still opens its store lets a device wait for so long.
+/// A hub that still opens its store lets a device wait for so long, and refuses it then: it comes back later.
 const READY_DEADLINE: Duration = Duration::from_secs(5);
 /// A device is asked for a sign of life so often, and given up after two pings without an answer.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ pub(super) async fn uplink(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !is_of_this_hub(&headers, served.gate.count().is_some()) {
+    if !is_of_this_hub(&headers) {
         return (StatusCode::FORBIDDEN, "this page is not of this hub").into_response();
     }
     let admission = match served.gate.admit(&headers, certificate, peer).await {
@@ -55,25 +55,6 @@ pub(super) async fn uplink(
         .on_upgrade(move |socket| serve(socket, served, peer, admission))
 }
 
-/// Whether a page that a browser has open may connect; who sends no `Origin` is no browser. Where nobody is asked for a
-/// token, the host must be named by its number or as `localhost`: any page can give this machine a name of its own.
-fn is_of_this_hub(headers: &HeaderMap, asks_for_tokens: bool) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let same = || {
-        let (scheme, origin) = origin.to_str().ok()?.split_once("://")?;
-        let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-        let origin: Authority = origin.parse().ok()?;
-        let host: Authority = headers.get(header::HOST)?.to_str().ok()?.parse().ok()?;
-        let port = |of: &Authority| of.port_u16().unwrap_or(usual);
-        let is_same =
-            origin.host().eq_ignore_ascii_case(host.host()) && port(&origin) == port(&host);
-        let bare = host.host().trim_start_matches('[').trim_end_matches(']');
-        let is_nobodys = bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok();
-        Some(is_same && (asks_for_tokens || is_nobodys))
-    };
-    same().unwrap_or(false)
-}
-
 async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr, admission: Admission) {
     let acks = socket.protocol().is_some_and(|protocol| protocol == PROTOCOL);
     let mut connection = Connection {
@@ -85,6 +66,7 @@ async fn serve(socket: WebSocket, mut served: Served, peer: SocketAddr, admissio
         name: None,
         stream: None,
         stored: None,
+        first: None,
         waiting: None,
         heard: Instant::now(),
     };
@@ -120,7 +102,9 @@ struct Connection<'h> {
     stream: Option<Uuid>,
     /// What is stored of its stream.
     stored: Option<watch::Receiver<Acked>>,
-    /// A frame that waits for room: nothing more is read meanwhile.
+    /// Its first frame, while the hub does not know yet what it knew before.
+    first: Option<Utf8Bytes>,
+    /// A frame that waits for room, or for the first: nothing more is read meanwhile.
     waiting: Option<Utf8Bytes>,
     heard: Instant,
 }
@@ -128,10 +112,13 @@ struct Connection<'h> {
 impl Connection<'_> {
     async fn run(&mut self) -> Result<(), String> {
         let begun = Instant::now();
+        let hub = self.hub;
         let mut pings = tokio::time::interval_at(begun + PING_EVERY, PING_EVERY);
         loop {
             tokio::select! {
-                room = self.hub.room(self.waiting.as_deref().unwrap_or_default()), if self.waiting.is_some() => {
+                () = hub.ready(), if self.first.is_some() => self.begin().await?,
+                () = tokio::time::sleep_until(begun + READY_DEADLINE), if self.first.is_some() => self.begin().await?,
+                room = hub.room(self.waiting.as_deref().unwrap_or_default()), if self.waiting.is_some() && self.first.is_none() => {
                     let text = self.waiting.take().unwrap_or_default();
                     // Nothing was read meanwhile, so nothing could be heard.
                     self.heard = Instant::now();
@@ -140,7 +127,8 @@ impl Connection<'_> {
                 incoming = self.socket.recv(), if self.waiting.is_none() => {
                     self.heard = Instant::now();
                     match incoming {
-                        Some(Ok(Message::Text(text))) => self.hear(text).await?,
+                        Some(Ok(Message::Text(text))) if self.name.is_none() && self.first.is_none() => self.first = Some(text),
+                        Some(Ok(Message::Text(text))) => self.waiting = Some(text),
                         Some(Ok(Message::Binary(_))) => return Err("it sent a binary frame: messages are JSON text".to_owned()),
                         Some(Ok(Message::Close(_))) | None => return Ok(()),
                         Some(Ok(_)) => {}
@@ -162,19 +150,15 @@ impl Connection<'_> {
         }
     }
 
-    async fn hear(&mut self, text: Utf8Bytes) -> Result<(), String> {
-        if self.name.is_none() {
-            // Who is refused then comes back later.
-            let _is_ready = timeout(READY_DEADLINE, self.hub.ready()).await;
-            self.stored = self.connect(&text)?;
-            let stored = self.stored.as_mut().map(|stored| *stored.borrow_and_update());
-            return match stored {
-                Some(stored) => self.ack(stored).await,
-                None => Ok(()),
-            };
+    /// Its first frame says who it is.
+    async fn begin(&mut self) -> Result<(), String> {
+        let Some(text) = self.first.take() else { return Ok(()) };
+        self.stored = self.connect(&text)?;
+        let stored = self.stored.as_mut().map(|stored| *stored.borrow_and_update());
+        match stored {
+            Some(stored) => self.ack(stored).await,
+            None => Ok(()),
         }
-        self.waiting = Some(text);
-        Ok(())
     }
 
     fn take(&self, text: &str, room: Option<OwnedSemaphorePermit>) -> Result<(), String> {
@@ -247,38 +231,4 @@ async fn next_ack(stored: &mut Option<watch::Receiver<Acked>>) -> Acked {
 
 fn not_of_the_wire(error: &serde_json::Error) -> String {
     format!("it sent what is not of the wire: {error}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_speaks_to_its_own_hub_alone() {
-        for (origin, host, with_tokens, without) in [
-            ("http://127.0.0.1:8080", "127.0.0.1:8080", true, true),
-            ("http://localhost:8080", "LOCALHOST:8080", true, true),
-            ("http://[::1]:8080", "[::1]:8080", true, true),
-            ("https://192.168.1.5", "192.168.1.5:443", true, true),
-            ("https://Hub.example", "hub.example", true, false),
-            ("https://hub.example", "hub.example:443", true, false),
-            ("http://hub.example:80", "hub.example", true, false),
-            ("https://hub.example", "hub.example:8443", false, false),
-            ("http://127.0.0.1:8080", "127.0.0.1:8081", false, false),
-            ("http://evil.example", "127.0.0.1:8080", false, false),
-            ("http://evil.example:8080", "evil.example:8080", true, false),
-            ("null", "127.0.0.1:8080", false, false),
-            ("", "", false, false),
-            ("http://", "127.0.0.1", false, false),
-            ("http://127.0.0.1/x", "127.0.0.1", false, false),
-        ] {
-            let headers = HeaderMap::from_iter([
-                (header::ORIGIN, origin.parse().unwrap()),
-                (header::HOST, host.parse().unwrap()),
-            ]);
-            assert_eq!(is_of_this_hub(&headers, true), with_tokens, "{origin} {host}");
-            assert_eq!(is_of_this_hub(&headers, false), without, "{origin} {host}");
-        }
-        assert!(is_of_this_hub(&HeaderMap::new(), false));
-    }
 }

@@ -1,8 +1,10 @@
 //! One address at which the hub listens: takes connections, encrypted or not, and ends those that ask for nothing.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::gate::ClientCertificate;
+use super::host::Encryption;
 use super::told::Told;
 use super::{Door, HubTls};
 use crate::file::excerpt;
@@ -27,6 +30,9 @@ use crate::stop::Stop;
 const STOP_DEADLINE: Duration = Duration::from_millis(500);
 /// Most connections of pages and programs, and of devices that have not become a WebSocket yet.
 const CONNECTIONS: usize = 1_024;
+/// Most of them for one address, or one network of IPv6: a stranger does not keep all others out. A proxy, or many devices
+/// behind one address, have room: a device that has become a WebSocket is not counted.
+const OF_ONE_PEER: usize = CONNECTIONS / 4;
 /// Who connects to an encrypted door has shaken hands within this.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Who connects, or keeps a connection open, asks for something within this.
@@ -41,6 +47,7 @@ pub(super) async fn attend(door: Door, routes: Router, mut stop: Stop) {
     let told = Arc::new(Told::default());
     // Each door has its own: strangers who fill one do not keep the device of this process from the other.
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Arc::new(Peers::default());
     // Dropped with this function: connections that do not end by themselves end then.
     let mut connections = JoinSet::new();
     loop {
@@ -52,7 +59,19 @@ pub(super) async fn attend(door: Door, routes: Router, mut stop: Stop) {
         };
         match accepted {
             Ok((stream, peer, place)) => {
+                let Some(of_peer) = Peers::enter(&peers, peer.ip()) else {
+                    if told.is_due(peer.ip()) {
+                        tracing::warn!(
+                            %peer,
+                            "It has {OF_ONE_PEER} connections, more are closed. This is told once a minute for each address."
+                        );
+                    }
+                    continue;
+                };
+                let encryption =
+                    if door.tls.is_some() { Encryption::Tls } else { Encryption::Plain };
                 let routes = routes.clone().layer(Extension(ConnectInfo(peer)));
+                let routes = routes.layer(Extension(encryption));
                 let (tls, told) = (door.tls.clone(), told.clone());
                 connections.spawn(async move {
                     match tls {
@@ -62,7 +81,7 @@ pub(super) async fn attend(door: Door, routes: Router, mut stop: Stop) {
                             converse(stream, routes.layer(enough), peer).await;
                         }
                     }
-                    drop(place);
+                    drop((place, of_peer));
                 });
             }
             Err(error) => {
@@ -76,6 +95,55 @@ pub(super) async fn attend(door: Door, routes: Router, mut stop: Stop) {
     let ended = async { while connections.join_next().await.is_some() {} };
     if timeout(STOP_DEADLINE, ended).await.is_err() {
         tracing::debug!("Some connections did not end in time.");
+    }
+}
+
+/// How many connections each peer has.
+#[derive(Debug, Default)]
+struct Peers(Mutex<HashMap<IpAddr, usize>>);
+
+/// A connection of a peer; one less when it is dropped.
+struct OfPeer {
+    peers: Arc<Peers>,
+    peer: IpAddr,
+}
+
+impl Peers {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more of this peer; `None` when it has enough. This machine's own are not bounded beyond the door's bound.
+    fn enter(peers: &Arc<Peers>, peer: IpAddr) -> Option<OfPeer> {
+        let peer = network(peer);
+        let mut counts = peers.counts();
+        let count = counts.entry(peer).or_default();
+        if *count >= OF_ONE_PEER && !peer.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(OfPeer { peers: peers.clone(), peer })
+    }
+}
+
+impl Drop for OfPeer {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut count) = self.peers.counts().entry(self.peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// Whoever has one address of IPv6 has at least all of its network (RFC 4291, 2.5.1).
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
+        }
+        address => address,
     }
 }
 
@@ -127,5 +195,26 @@ where
         .with_upgrades();
     if let Err(error) = connection.await {
         tracing::debug!(%peer, "A connection ended: {error}.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_leaves_room_for_others() {
+        let peers = Arc::new(Peers::default());
+        let enter = |peer: &str| Peers::enter(&peers, peer.parse().unwrap());
+        let mut of_one: Vec<OfPeer> =
+            (0..2 * OF_ONE_PEER).filter_map(|n| enter(&format!("2001:db8::{n:x}"))).collect();
+        assert_eq!(of_one.len(), OF_ONE_PEER, "a network of IPv6 is one peer");
+        assert!(enter("2001:db8:0:1::1").is_some() && enter("192.0.2.1").is_some());
+        of_one.pop();
+        assert!(enter("2001:db8::1").is_some(), "a place is free again");
+        drop(of_one);
+        assert!(peers.counts().is_empty());
+        let own: Vec<OfPeer> = (0..2 * OF_ONE_PEER).filter_map(|_| enter("127.0.0.1")).collect();
+        assert_eq!(own.len(), 2 * OF_ONE_PEER);
     }
 }

@@ -88,6 +88,12 @@ impl Gate {
         Some(self.known()?.len())
     }
 
+    /// Whether devices from elsewhere are asked for tokens.
+    pub(super) fn asks_for_tokens_of_others(&self) -> bool {
+        let is_of_folder = self.tokens.as_ref().is_some_and(|tokens| tokens.folder.is_some());
+        is_of_folder && self.count().is_some()
+    }
+
     fn known(&self) -> Known {
         self.tokens.as_ref()?.known.borrow().clone()
     }

@@ -6,14 +6,15 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::clocks::{Clocks, Place};
-use super::moment::{Moment, is_unset};
+use super::moment::{By, Moment};
 use super::receive::{Measured, Said};
 use crate::reading::{Quality, Quantity};
 use crate::uplink::wire::{ConnectSensor, Event, to_json};
 
 /// Most entries that are kept of a sensor: half an hour at one a second, five hours at one in ten seconds.
 pub(super) const RECENT: usize = 1_800;
-/// Most entries of all devices together, about 40 MB. At this bound a sensor gives its oldest entry for a new one.
+/// Most entries of all devices together, about 40 MB, but for the first of each sensor. At this bound a sensor gives its
+/// oldest entry for a new one.
 pub(super) const HISTORY: usize = 500_000;
 
 #[derive(Clone, Debug, Serialize)]
@@ -63,7 +64,7 @@ impl Entry {
         let Measured { time, value, quality, doubt, clock, .. } = measured;
         let doubt = doubt.as_deref().map(Into::into);
         Entry {
-            when: Moment::told(*time, is_unset(clock.as_deref()), place, clocks),
+            when: Moment::told(*time, By::of(clock.as_deref()), place, clocks),
             what: What::Reading { value: *value, quality: *quality, doubt },
         }
     }
@@ -163,7 +164,8 @@ impl Sensor {
         let place = entry.when.place;
         let later = self.recent.iter().rev().take_while(|known| place.is_before(known.when.place));
         let mut position = self.recent.len() - later.count();
-        if self.recent.len() >= RECENT || *entries >= HISTORY {
+        // A sensor that has none is shown all the same.
+        if self.recent.len() >= RECENT || (*entries >= HISTORY && !self.recent.is_empty()) {
             if position == 0 {
                 return Put::Nowhere;
             }

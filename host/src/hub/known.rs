@@ -22,8 +22,9 @@ pub(super) const SENSORS: usize = 256;
 const FOUND: usize = 64;
 /// Longest name of a device, a sensor or an alarm, in characters.
 pub(super) const LONGEST_NAME: usize = 64;
-/// Most devices.
-pub(super) const DEVICES: usize = 1_000;
+/// Most devices: each takes some kilobytes beside its readings. When there are as many, those give way that are not connected
+/// and of which nothing is kept.
+pub(super) const DEVICES: usize = 10_000;
 
 /// Why a message is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +103,9 @@ pub(super) struct Device {
     /// The sensor after the one that was told last.
     #[serde(skip)]
     next_sensor: usize,
+    /// The place after the one that was given away last.
+    #[serde(skip)]
+    next_place: usize,
     /// Whether more has changed than its numbers since it was last saved.
     #[serde(skip)]
     pub(super) is_changed: bool,
@@ -172,6 +176,7 @@ impl Device {
             health_at: Place::default(),
             counts: Counts::default(),
             next_sensor: 0,
+            next_place: 0,
             is_changed: true,
         }
     }
@@ -195,7 +200,22 @@ impl Device {
 
     /// A connection begins.
     pub(super) fn connect(&mut self, connect: Connect) -> Result<(), Refused> {
-        self.follow(connect.stream, connect.from)?;
+        let stream = connect.stream;
+        self.follow(stream, connect.from)?;
+        let described = self.describe(connect);
+        if described.is_err() {
+            self.streams.leave(stream);
+            return described;
+        }
+        self.connections += 1;
+        self.connected = true;
+        self.changed = Timestamp::now().to_string();
+        self.is_changed = true;
+        Ok(())
+    }
+
+    /// What it says of itself.
+    fn describe(&mut self, connect: Connect) -> Result<(), Refused> {
         self.version = connect.version.chars().take(LONGEST_NAME).collect();
         for mut told in connect.sensors {
             told.id = told.id.filter(|id| is_name(id));
@@ -206,11 +226,15 @@ impl Device {
             let (_, sensor) = self.sensor(&told.sensor)?;
             sensor.describe(told);
         }
-        self.connections += 1;
-        self.connected = true;
-        self.changed = Timestamp::now().to_string();
-        self.is_changed = true;
         Ok(())
+    }
+
+    /// Whether nobody misses it: it is not connected, and nothing is kept of what it sent.
+    pub(super) fn is_empty(&self) -> bool {
+        let has_none = |sensor: &Sensor| sensor.recent.is_empty();
+        self.connections == 0
+            && self.sensors.iter().all(has_none)
+            && self.alarms.iter().next().is_none()
     }
 
     /// With a new stream the device's process began anew.
@@ -252,17 +276,31 @@ impl Device {
             Some(position) => position,
             None => {
                 check_name("a sensor's name", name)?;
-                if self.sensors.len() >= SENSORS {
-                    return Err(Refused::TooManySensors);
-                }
-                self.sensors.push(Sensor::new(name));
                 self.is_changed = true;
-                self.sensors.len() - 1
+                self.place(name)?
             }
         };
         self.next_sensor = if position + 1 < self.sensors.len() { position + 1 } else { 0 };
         let sensor = self.sensors.get_mut(position).ok_or(Refused::TooManySensors)?;
         Ok((position, sensor))
+    }
+
+    /// A place for a new sensor: when all are taken, that of one which never sent anything, each in its turn.
+    fn place(&mut self, name: &str) -> Result<usize, Refused> {
+        if self.sensors.len() < SENSORS {
+            self.sensors.push(Sensor::new(name));
+            return Ok(self.sensors.len() - 1);
+        }
+        let empty = |position: &usize| {
+            self.sensors.get(*position).is_some_and(|known| known.recent.is_empty())
+        };
+        let mut turns = (self.next_place..SENSORS).chain(0..self.next_place.min(SENSORS));
+        let position = turns.find(empty).ok_or(Refused::TooManySensors)?;
+        self.next_place = position + 1;
+        if let Some(sensor) = self.sensors.get_mut(position) {
+            *sensor = Sensor::new(name);
+        }
+        Ok(position)
     }
 }
 

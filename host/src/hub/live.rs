@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::Stream;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -24,9 +27,17 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything first, then each change. A browser that falls behind is sent everything anew.
-pub(super) async fn live(
-    State(served): State<Served>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) async fn live(State(served): State<Served>) -> Response {
+    match served.pages.clone().try_acquire_owned() {
+        Ok(place) => Sse::new(changes(served, place)).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n").into_response(),
+    }
+}
+
+fn changes(
+    served: Served,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let Served { hub, mut stop, .. } = served;
     let (snapshot, mut updates) = hub.look();
     let mut pings = every(PING_EVERY);
@@ -35,6 +46,8 @@ pub(super) async fn live(
     // Devices to tell with all of their history: those that wait for their turn, and those whose turn it is.
     let (mut waiting, mut due): (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) = Default::default();
     let next = async move || {
+        // Taken as long as the page is told.
+        let _place = &place;
         if let Some(snapshot) = begin.take() {
             return Some(event("snapshot", &snapshot));
         }
@@ -43,7 +56,10 @@ pub(super) async fn live(
                 && let Some(device) = hub.renewed(name, &updates)
             {
                 due.pop_first();
-                return Some(event("renewed", &to_json(&device)));
+                match device {
+                    Some(device) => return Some(event("renewed", &to_json(&device))),
+                    None => continue,
+                }
             }
             tokio::select! {
                 () = stop.wait() => return None,
@@ -71,10 +87,10 @@ pub(super) async fn live(
             }
         }
     };
-    Sse::new(futures_util::stream::unfold(next, async |mut next| {
+    futures_util::stream::unfold(next, async |mut next| {
         let event = next().await?;
         Some((Ok(event), next))
-    }))
+    })
 }
 
 /// At once, and then never sooner than so long after the last.

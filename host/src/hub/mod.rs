@@ -7,6 +7,7 @@ mod device;
 mod door;
 mod gate;
 mod history;
+mod host;
 mod known;
 mod live;
 mod moment;
@@ -50,6 +51,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const STORE_DEADLINE: Duration = Duration::from_secs(1);
 /// Most questions that the store answers at the same time: each may read a million entries.
 const QUESTIONS: usize = 2;
+
+/// Most pages that are told of changes: half of a door's connections, so that there always are some for devices.
+const PAGES: usize = 512;
 
 /// How a hub is reached, and by whom.
 pub struct Listening {
@@ -109,6 +113,14 @@ pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
         writer.spawn_blocking(move || store::write(&store, &hub));
     }
     let gate = Arc::new(listening.gate);
+    let served = Served {
+        hub: hub.clone(),
+        gate: gate.clone(),
+        store,
+        questions: Arc::new(Semaphore::new(QUESTIONS)),
+        pages: Arc::new(Semaphore::new(PAGES)),
+        stop: stop.clone(),
+    };
     let routes = Router::new()
         .route("/uplink", get(device::uplink))
         .route("/api/live", get(live::live))
@@ -119,14 +131,9 @@ pub async fn serve(listening: Listening, store: Option<Store>, mut stop: Stop) {
         .route("/healthz", get(api::healthz))
         .route("/metrics", get(api::metrics))
         .merge(page::routes())
+        .layer(middleware::from_fn_with_state(served.clone(), host::by_its_name))
         .layer(middleware::from_fn(harden))
-        .with_state(Served {
-            hub: hub.clone(),
-            gate: gate.clone(),
-            store,
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
-            stop: stop.clone(),
-        });
+        .with_state(served);
     let certificates: Vec<Arc<HubTls>> =
         listening.doors.iter().filter_map(|door| door.tls.clone()).collect();
     let mut doors = JoinSet::new();
@@ -171,6 +178,8 @@ struct Served {
     store: Option<Arc<Store>>,
     /// Room for questions that the store answers.
     questions: Arc<Semaphore>,
+    /// Room for pages that are told of changes.
+    pages: Arc<Semaphore>,
     stop: Stop,
 }
 

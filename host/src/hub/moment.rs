@@ -26,6 +26,21 @@ pub(super) fn is_unset(clock: Option<&str>) -> bool {
     clock == Some(UNSYNCHRONIZED)
 }
 
+/// The clock by which a time was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    RightClock,
+    /// Its times are marked.
+    UnsetClock,
+}
+
+impl By {
+    /// What a message's `clock` says.
+    pub(super) fn of(clock: Option<&str>) -> By {
+        if is_unset(clock) { By::UnsetClock } else { By::RightClock }
+    }
+}
+
 impl Moment {
     /// A time that can be believed.
     pub(super) fn right(time: Timestamp, place: Place) -> Moment {
@@ -40,10 +55,11 @@ impl Moment {
         clocks: &Clocks,
     ) -> Moment {
         // Every message's time was read and printed by us when it came in.
-        Moment::told(time.parse().unwrap_or_default(), is_unset(clock), place, clocks)
+        Moment::told(time.parse().unwrap_or_default(), By::of(clock), place, clocks)
     }
 
-    pub(super) fn told(time: Timestamp, is_marked: bool, place: Place, clocks: &Clocks) -> Moment {
+    pub(super) fn told(time: Timestamp, by: By, place: Place, clocks: &Clocks) -> Moment {
+        let is_marked = by == By::UnsetClock;
         let mut moment = Moment { is_marked, is_right: !is_marked, ..Moment::right(time, place) };
         moment.put_right(clocks);
         moment

@@ -14,6 +14,9 @@ const UPLINKS: usize = 16;
 /// Longest answer to a command, or reason why something is down, that is passed on, in characters.
 const LONGEST_REASON: usize = 256;
 
+/// Longest text that is stored as it came, in bytes: readings have about 150. Of a longer one what this version knows is kept.
+const LONGEST_TEXT: usize = 4 << 10;
+
 /// A message as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Received<'t> {
@@ -23,7 +26,7 @@ pub(super) struct Received<'t> {
     pub(super) late: bool,
     /// What it says.
     pub(super) said: Said<'t>,
-    /// Its text, where that says all of it.
+    /// Its text, where that says all of it and is short.
     text: Option<&'t str>,
 }
 
@@ -82,7 +85,7 @@ impl Received<'_> {
     pub(super) fn to_stored(&self) -> Box<str> {
         match self.text {
             Some(text) => text.into(),
-            None => self.retell().unwrap_or_default().into(),
+            None => self.retell().unwrap_or_else(|| "null".to_owned()).into(),
         }
     }
 }
@@ -176,7 +179,7 @@ fn message(text: &str) -> Result<Received<'_>, String> {
         }
         _ => Said::Unknown,
     };
-    Ok(Received { seq, late, said, text: Some(text) })
+    Ok(Received { seq, late, said, text: short(text) })
 }
 
 /// A plain client sends a value and no more; what it leaves out is filled in, what it sends is taken as it is.
@@ -201,7 +204,7 @@ fn measured<'t>(line: Line<'t>, text: Option<&'t str>) -> Result<Received<'t>, S
         sensor: named("sensor", sensor)?.unwrap_or(Cow::Borrowed(quantity.as_str())),
         time: match &time {
             Some(Text(time)) => parsed(time)?,
-            None => Timestamp::now(),
+            None => whole_millis(Timestamp::now()),
         },
         value,
         unit: named("unit", unit)?.or(usual),
@@ -210,7 +213,7 @@ fn measured<'t>(line: Line<'t>, text: Option<&'t str>) -> Result<Received<'t>, S
         clock: named("clock", clock)?,
     };
     // What says no time has that of its arrival.
-    let text = text.filter(|_| time.is_some());
+    let text = text.filter(|_| time.is_some()).and_then(short);
     Ok(Received { seq, late, said: Said::Measured(said), text })
 }
 
@@ -311,10 +314,17 @@ fn reprint(time: &mut Box<str>) -> Result<(), String> {
     Ok(())
 }
 
-/// To the millisecond, as times are told.
 fn parsed(time: &str) -> Result<Timestamp, String> {
-    let Timestamp { nanos } = time.parse().map_err(|e| format!("its `time` {e}"))?;
-    Ok(Timestamp { nanos: nanos - nanos % 1_000_000 })
+    time.parse().map(whole_millis).map_err(|e| format!("its `time` {e}"))
+}
+
+/// To the millisecond, as times are told.
+fn whole_millis(Timestamp { nanos }: Timestamp) -> Timestamp {
+    Timestamp { nanos: nanos - nanos % 1_000_000 }
+}
+
+fn short(text: &str) -> Option<&str> {
+    Some(text).filter(|text| text.len() <= LONGEST_TEXT)
 }
 
 #[cfg(test)]

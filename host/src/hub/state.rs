@@ -1,5 +1,6 @@
 //! What the hub knows of its devices: who they are, what they sent lately, which alarms are active. In memory, bounded.
 
+mod answers;
 mod keeping;
 mod metrics;
 
@@ -10,11 +11,9 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use uuid::Uuid;
 
-use super::alarms::Alarm;
-use super::clocks::Clocks;
 use super::known::{DEVICES, Device, Refused, SENSORS, Taken, Tell, check_name};
 use super::receive::{Received, Said, Texts};
-use super::store::{Found, Row};
+use super::store::Row;
 use super::streams::Acked;
 use crate::reading::Timestamp;
 use crate::uplink::wire::{Connect, Event, to_json};
@@ -44,6 +43,8 @@ pub(super) struct Hub {
 #[derive(Debug, Default)]
 struct Known {
     devices: BTreeMap<String, Device>,
+    /// The number that the next device is given in the store: no other ever had it.
+    next_number: u32,
     /// How many entries all sensors of all devices have together.
     entries: usize,
     /// How many messages ever came.
@@ -60,6 +61,8 @@ struct Waiting {
     rows: Vec<Row>,
     /// Devices whose numbers have changed.
     touched: BTreeSet<String>,
+    /// Devices that gave way to others.
+    forgotten: Vec<String>,
     room: Option<OwnedSemaphorePermit>,
     /// Which batch it will be.
     turn: u64,
@@ -120,15 +123,15 @@ impl Hub {
     }
 
     /// A device with all of its history, for a browser that has taken every update before it: nothing is in both.
-    /// `None` when updates wait. Devices are never forgotten.
+    /// `None` when updates wait; no device when it gave way to another.
     pub(super) fn renewed(
         &self,
         name: &str,
         updates: &broadcast::Receiver<Update>,
-    ) -> Option<Device> {
+    ) -> Option<Option<Device>> {
         // Changes are told while the lock is held. It is short: the copy becomes JSON outside.
         let known = self.known();
-        if updates.is_empty() { known.devices.get(name).cloned() } else { None }
+        updates.is_empty().then(|| known.devices.get(name).cloned())
     }
 
     /// Waits until the hub knows what it knew before.
@@ -154,17 +157,25 @@ impl Hub {
         if !*self.ready.borrow() {
             return Err(Refused::NotReady);
         }
-        let Known { devices, waiting, .. } = &mut *known;
-        if devices.len() >= DEVICES && !devices.contains_key(&connect.device) {
-            return Err(Refused::TooManyDevices);
-        }
-        // Devices are never forgotten, so this is a number that no other has.
-        let number = u32::try_from(devices.len()).unwrap_or(u32::MAX);
         let name = connect.device.clone();
+        let is_new = !known.devices.contains_key(&name);
+        if is_new && known.devices.len() >= DEVICES {
+            known.give_way()?;
+        }
+        let Known { devices, waiting, next_number, .. } = &mut *known;
+        let number = *next_number;
         let device =
             devices.entry(name.clone()).or_insert_with(|| Device::new(name.clone(), number));
         let stream = connect.stream;
-        device.connect(connect)?;
+        if let Err(refused) = device.connect(connect) {
+            if is_new {
+                devices.remove(&name);
+            }
+            return Err(refused);
+        }
+        if is_new {
+            *next_number = number.saturating_add(1);
+        }
         self.tell_device(device);
         let acks = device.streams.acks(stream);
         self.keep(waiting, device);
@@ -295,62 +306,19 @@ impl Hub {
         // Nobody listens: then nobody misses it.
         let _listeners = self.updates.send(update);
     }
+}
 
-    /// All devices without their history, as JSON.
-    pub(super) fn devices_json(&self) -> String {
-        let known = self.known();
-        let devices = &known.devices;
-        to_json(&devices.values().map(Device::without_recent).collect::<Vec<_>>())
-    }
-
-    /// All alarms, as JSON.
-    pub(super) fn alarms_json(&self) -> String {
-        #[derive(Serialize)]
-        struct OfDevice<'d> {
-            device: &'d str,
-            #[serde(flatten)]
-            alarm: &'d Alarm,
+impl Known {
+    /// The device that nobody misses, and did not for longest, makes room for another.
+    fn give_way(&mut self) -> Result<(), Refused> {
+        let empty = self.devices.values().filter(|device| device.is_empty());
+        let oldest = empty.min_by(|a, b| a.changed.cmp(&b.changed));
+        let name = oldest.ok_or(Refused::TooManyDevices)?.device.clone();
+        self.devices.remove(&name);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.forgotten.push(name);
         }
-        let known = self.known();
-        let devices = &known.devices;
-        let alarms = devices.values().flat_map(|device| {
-            device.alarms.iter().map(|alarm| OfDevice { device: &device.device, alarm })
-        });
-        to_json(&alarms.collect::<Vec<_>>())
-    }
-
-    /// The recent entries of a sensor from one time to another; `None` when there is no such sensor.
-    pub(super) fn recent(
-        &self,
-        device: &str,
-        sensor: &str,
-        (from, to): (Timestamp, Timestamp),
-        limit: usize,
-    ) -> Option<Found> {
-        let known = self.known();
-        let device = known.devices.get(device)?;
-        let sensor = device.sensors.iter().find(|known| known.sensor == sensor)?;
-        let mut entries =
-            sensor.recent.iter().filter(|entry| (from..=to).contains(&entry.when.time));
-        let mut found = Found::default();
-        for entry in entries.by_ref().take(limit) {
-            found.entries.push(device.show(entry));
-        }
-        found.next = entries.next().map(|entry| entry.when.time);
-        Some(found)
-    }
-
-    /// What the store knows a device and its sensor by, and how the device's clock was set.
-    pub(super) fn find(&self, device: &str, sensor: &str) -> Option<(u32, u32, Clocks)> {
-        let known = self.known();
-        let device = known.devices.get(device)?;
-        let position = device.sensors.iter().position(|known| known.sensor == sensor)?;
-        Some((device.number, u32::try_from(position).ok()?, device.clocks.clone()))
-    }
-
-    /// What the store knows a device by.
-    pub(super) fn find_device(&self, device: &str) -> Option<u32> {
-        Some(self.known().devices.get(device)?.number)
+        Ok(())
     }
 }
 
@@ -368,3 +336,6 @@ struct Snapshot<'h> {
     trouble: Option<&'h Trouble>,
     devices: Vec<&'h Device>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,15 @@
 //! before the transaction with it is on the disk.
 //!
 //! One thread writes. What comes while a commit runs goes into the next, so one device has its ack after one fsync and a
-//! thousand devices share one. A disk that is full or fails is tried again until it takes what waits; meanwhile nothing
-//! is acked, and devices keep their messages. A damaged file is set aside.
+//! thousand devices share one. On a full disk the oldest messages make room. A disk that is full all the same, or fails, is
+//! tried again until it takes what waits; meanwhile nothing is acked, and devices keep their messages. A damaged file is
+//! set aside.
 
 mod questions;
 mod rows;
 mod tables;
+mod writer;
 
-use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,28 +21,20 @@ use redb::Database;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::clocks::Clocks;
-use super::state::Hub;
 use super::streams::Acked;
 use crate::data_dir::{DataDir, DataDirError};
-use crate::reading::Timestamp;
 
 pub(super) use questions::{Asked, Found, Messages};
 pub(super) use rows::Row;
 pub(super) use tables::Restored;
-
-/// The file in the data folder's `hub`.
-const FILE: &str = "messages.redb";
-/// How long a disk that failed is left alone.
-const RETRY: Duration = Duration::from_secs(1);
-/// Most files that one process sets aside: beyond that the disk, or this program, is what is broken.
-const SET_ASIDE: usize = 3;
+pub(super) use writer::{Next, write};
 
 /// What is kept, and how much of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Older messages are removed, by the hour.
     pub keep: Duration,
-    /// So many bytes are kept, about; the oldest messages make room.
+    /// So many bytes are kept, about, or what the disk has room for; the oldest messages make room.
     pub most_bytes: u64,
 }
 
@@ -65,6 +58,8 @@ pub struct Store {
 /// Why the store cannot be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
+    /// The disk has no room: the oldest messages may make some.
+    Full(String),
     /// The disk does not take or give it: that may change.
     Disk(String),
     /// What is in the file is not what was written.
@@ -77,8 +72,12 @@ pub(super) struct Batch {
     pub(super) rows: Vec<Row>,
     /// Devices with their numbers, and with the rest where that has changed.
     pub(super) devices: Vec<(String, String, Option<String>)>,
+    /// Devices that are not known any more, but for those that came back.
+    pub(super) forgotten: Vec<String>,
     /// How many messages ever came.
     pub(super) arrived: u64,
+    /// The number of the next device.
+    pub(super) next_number: u32,
     /// What may be acked then.
     pub(super) acks: Vec<(Arc<watch::Sender<Acked>>, Acked)>,
     /// Which one it is, from 1.
@@ -154,103 +153,13 @@ impl From<redb::Error> for Trouble {
             | Error::TypeDefinitionChanged { .. } => true,
             _ => false,
         };
+        let is_full = matches!(&error, Error::Io(io)
+            if matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
         let text = error.to_string();
-        if is_damaged { Trouble::Damaged(text) } else { Trouble::Disk(text) }
-    }
-}
-
-/// Opens the store, gives the hub what is in it, and writes what the hub takes, until the hub is closed.
-pub(super) fn write(store: &Store, hub: &Hub) {
-    let mut writer = Writer { store, hub, is_restored: false, set_aside: 0 };
-    let mut waiting = None;
-    loop {
-        if let Err(trouble) = writer.open() {
-            if writer.recover(trouble) == Next::End {
-                break;
-            }
-            continue;
+        match (is_damaged, is_full) {
+            (true, _) => Trouble::Damaged(text),
+            (false, true) => Trouble::Full(text),
+            (false, false) => Trouble::Disk(text),
         }
-        let Some(batch) = waiting.take().or_else(|| hub.next_batch()) else { break };
-        match writer.commit(&batch) {
-            Ok(()) => {
-                hub.set_trouble(None);
-                hub.stored(batch);
-            }
-            Err(trouble) => {
-                // It is whole in the file or not at all, and the same again changes nothing that is there.
-                waiting = Some(batch);
-                if writer.recover(trouble) == Next::End {
-                    break;
-                }
-            }
-        }
-    }
-    store.set_database(None);
-}
-
-struct Writer<'w> {
-    store: &'w Store,
-    hub: &'w Hub,
-    is_restored: bool,
-    set_aside: usize,
-}
-
-/// What a writer does after a trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    Again,
-    End,
-}
-
-impl Writer<'_> {
-    fn open(&mut self) -> Result<(), Trouble> {
-        if self.store.database().is_some() {
-            return Ok(());
-        }
-        let path = self.store.folder.join(FILE);
-        let database = contained(|| tables::open(&path))?;
-        if !self.is_restored {
-            let restored = contained(|| tables::load(&database))??;
-            self.hub.restore(restored);
-            self.is_restored = true;
-        }
-        self.store.set_database(Some(database));
-        Ok(())
-    }
-
-    fn commit(&self, batch: &Batch) -> Result<(), Trouble> {
-        let closed = || Trouble::Disk("it is not open".to_owned());
-        let database = self.store.database().ok_or_else(closed)?;
-        contained(|| tables::commit(&database, batch, self.store.limits))
-    }
-
-    /// After an error the library wants its file closed and opened anew.
-    fn recover(&mut self, trouble: Trouble) -> Next {
-        self.store.set_database(None);
-        let why = match trouble {
-            Trouble::Disk(why) => why,
-            Trouble::Damaged(why) if self.set_aside < SET_ASIDE => match self.put_aside(&why) {
-                Ok(()) => return Next::Again,
-                Err(error) => format!("{why}; it cannot be set aside: {error}"),
-            },
-            Trouble::Damaged(why) => why,
-        };
-        self.hub.set_trouble(Some(why));
-        self.hub.pause(RETRY)
-    }
-
-    fn put_aside(&mut self, why: &str) -> io::Result<()> {
-        let path = self.store.folder.join(FILE);
-        let seconds = Timestamp::now().nanos / 1_000_000_000;
-        let aside = self.store.folder.join(format!("{FILE}.bad-{seconds}-{}", self.set_aside));
-        fs::rename(&path, &aside)?;
-        self.set_aside += 1;
-        tracing::error!(
-            file = %aside.display(),
-            "The store is damaged and set aside, the hub begins a new one: {why}."
-        );
-        // The new file knows nobody.
-        self.hub.touch_all();
-        Ok(())
     }
 }

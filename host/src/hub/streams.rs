@@ -29,7 +29,7 @@ pub(super) struct Acked {
     pub(super) ahead: Option<(u64, u64)>,
 }
 
-/// The streams of one device, the newest last. A plain device has none: its messages are always new.
+/// The streams of one device, the one that connected last at the end. A plain device has none: its messages are always new.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Streams {
     known: VecDeque<Stream>,
@@ -84,13 +84,15 @@ impl Streams {
         from: Option<u64>,
     ) -> Result<bool, Refused> {
         let Some(id) = stream else { return Ok(false) };
-        if let Some(known) = self.of(stream) {
+        let known = self.known.iter().position(|known| known.id == id);
+        if let Some(mut known) = known.and_then(|position| self.known.remove(position)) {
             known.connections += 1;
             known.begin(from);
+            self.known.push_back(known);
             return Ok(false);
         }
         if self.known.len() >= STREAMS {
-            // The oldest that nobody speaks for any more is forgotten.
+            // The one that nobody speaks for any more, and did not for longest, is forgotten.
             let idle = self.known.iter().position(|known| known.connections == 0);
             self.known.remove(idle.ok_or(Refused::TooManyStreams)?);
         }
@@ -150,6 +152,8 @@ impl Streams {
         (from, to): (u64, u64),
     ) -> u64 {
         let Some(known) = self.of(stream) else { return 0 };
+        // A message without a number may be all that a frame holds, and is acked like others.
+        known.heard = true;
         // A device can know nothing of numbers that it has not given yet.
         let to = to.min(seq.unwrap_or(u64::MAX).saturating_sub(1));
         known.declare(from.max(1), to)
@@ -225,6 +229,7 @@ impl Stream {
         if seq <= self.settled {
             // One that was thought to never come is new all the same.
             let missed = self.gaps.remove(seq, seq) + self.before.remove(seq, seq);
+            self.forget_gaps();
             return Ok(if missed > 0 { Number::New } else { Number::Seen });
         }
         if self.ahead.contains(seq) {
@@ -253,6 +258,7 @@ impl Stream {
             return 0;
         }
         let missed = self.gaps.remove(from, to) + self.before.remove(from, to);
+        self.forget_gaps();
         let beyond = self.ahead.insert(from.max(self.settled.saturating_add(1)), to);
         self.absorb();
         missed.saturating_add(beyond)
@@ -275,10 +281,18 @@ impl Stream {
 
     fn leave_out(&mut self, (from, to): (u64, u64)) {
         self.gaps.insert(from, to);
+        self.forget_gaps();
+    }
+
+    /// Each number that comes after all may make two ranges of one.
+    fn forget_gaps(&mut self) {
         if self.gaps.len() > RANGES
             && let Some((first, last)) = self.gaps.pop_from(u64::MAX)
         {
             self.forgotten = self.forgotten.saturating_add(last - first + 1);
+        }
+        if self.before.len() > RANGES {
+            self.before.pop_from(u64::MAX);
         }
     }
 

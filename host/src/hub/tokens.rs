@@ -28,6 +28,8 @@ const LONGEST_FILE: u64 = 2 << 20;
 const LONGEST_NAME: usize = 64;
 /// Bytes of a token.
 const TOKEN_BYTES: usize = 32;
+/// A file is opened that is one itself, and none that a link leads to.
+const NO_LINK: i32 = libc::O_NOFOLLOW;
 /// Digits of the hash by which a list calls a token.
 const ID_DIGITS: usize = 8;
 
@@ -223,8 +225,10 @@ fn change(
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     // Not the folder's own lock: a hub that runs holds that one.
     let lock = folder.join("tokens.lock");
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock);
-    let lock = lock.map_err(failed)?;
+    // The folder may be of another user, who must not lead root to a file elsewhere.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK);
+    let lock = options.open(lock).map_err(failed)?;
     File::lock(&lock).map_err(failed)?;
     let mut tokens = read(folder)?.unwrap_or_default();
     change(&mut tokens)?;
@@ -233,13 +237,15 @@ fn change(
         text.push_str(&format!("{device} {} {made}\n", hex(hash)));
     }
     let file = file(folder);
-    file::write_atomically(&file, &[text.as_bytes()]).map_err(failed)?;
+    let parts = [text.as_bytes()];
     // Root makes tokens for a hub that runs as another user, who must be able to read them.
     let owner = std::fs::metadata(folder).map_err(failed)?;
-    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
-        std::os::unix::fs::chown(&file, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
-    }
-    Ok(())
+    let written = if rustix::process::geteuid().is_root() && owner.uid() != 0 {
+        file::write_atomically_for((owner.uid(), owner.gid()), &file, &parts)
+    } else {
+        file::write_atomically(&file, &parts)
+    };
+    written.map_err(failed)
 }
 
 fn failed(folder: &Path, source: io::Error) -> TokensError {
@@ -282,6 +288,32 @@ mod tests {
         let error = revoke(folder, "cold-room", None).unwrap_err().to_string();
         assert_eq!(error, "no token of `cold-room` was revoked: it has none");
         assert_eq!(list(folder).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_command_of_root_follows_no_link_of_the_hubs_user_and_its_tokens_are_his() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hub, other) = (folder.path().join("hub"), folder.path().join("other"));
+        std::fs::create_dir(&hub).unwrap();
+        std::fs::write(&other, "of root").unwrap();
+        let link = |name: &str| std::os::unix::fs::symlink(&other, hub.join(name)).unwrap();
+        link("tokens.lock");
+        assert!(make(&hub, "d").is_err());
+        std::fs::remove_file(hub.join("tokens.lock")).unwrap();
+        link(".new-tokens");
+        let user = if rustix::process::geteuid().is_root() { 12_345 } else { 0 };
+        if user == 0 {
+            eprintln!("SKIPPED: whom the file belongs to (are you root?)");
+        } else {
+            std::os::unix::fs::chown(&hub, Some(user), Some(user)).unwrap();
+        }
+        make(&hub, "d").unwrap();
+        let untouched = std::fs::metadata(&other).unwrap();
+        assert_eq!(std::fs::read(&other).unwrap(), b"of root");
+        assert_eq!(untouched.uid(), rustix::process::geteuid().as_raw());
+        if user != 0 {
+            assert_eq!(std::fs::metadata(file(&hub)).unwrap().uid(), user);
+        }
     }
 
     #[test]

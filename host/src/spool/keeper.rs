@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use super::full::Relief;
 use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, TOO_OLD, UNCLEAN};
@@ -38,6 +39,15 @@ pub(super) struct Keeper {
     begun: Instant,
 }
 
+/// Says what is given up with uplinks that are not in the file any more.
+fn tell_of_forsaken(queue: &Queue, meta: &Meta) {
+    for (uplink, queued) in queue.forsaken(meta) {
+        if queued > 0 {
+            tracing::warn!(%uplink, queued, "There is no uplink of this name any more: what waited for it alone is given up.");
+        }
+    }
+}
+
 impl Keeper {
     /// Opens what is in a folder, and never fails.
     pub(super) fn open(
@@ -53,7 +63,8 @@ impl Keeper {
                 Ok((opened, found, bytes)) => {
                     queue.disk.state = DiskState::Working;
                     if let Some((meta, gone)) = found {
-                        queue.resume(meta, gone, bytes, now);
+                        queue.resume(meta.clone(), gone, bytes, now);
+                        tell_of_forsaken(&queue, &meta);
                     }
                     store = Some(opened);
                 }
@@ -67,7 +78,7 @@ impl Keeper {
             if unused > 0 {
                 tracing::warn!(
                     unused,
-                    "The spool was not closed in order: what was not on the disk is declared lost."
+                    "The spool was not closed in order: what it had not written in its last moments is lost, and the numbers that it did not use are declared."
                 );
             }
         }
@@ -145,6 +156,12 @@ impl Keeper {
         if queue.ack(place, upto, now) {
             self.wake_when_due(&queue);
         }
+    }
+
+    pub(super) fn leave_stream(&self, stream: Uuid) {
+        let mut queue = self.queue();
+        queue.leave_stream(stream);
+        self.wake_when_due(&queue);
     }
 
     /// Writes the rest; `told` when that is done.

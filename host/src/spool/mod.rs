@@ -224,6 +224,12 @@ impl Place {
         read.await.unwrap_or_default()
     }
 
+    /// Somebody has numbers of this stream that were never given here, so they cannot be told from those to come: what
+    /// waits and what comes goes on under another stream, with the numbers that it has.
+    pub fn leave_stream(&self, stream: Uuid) {
+        self.keeper.leave_stream(stream);
+    }
+
     /// All messages up to this number are delivered over this uplink.
     pub fn ack(&self, upto: u64) {
         self.keeper.ack(self.index, upto, self.keeper.now());

@@ -199,6 +199,14 @@ impl Queue {
         queue
     }
 
+    /// Takes another stream in the place of this one.
+    pub(super) fn leave_stream(&mut self, stream: Uuid) {
+        if self.stream == stream {
+            self.stream = Uuid::new_v4();
+            self.disk.must_commit = true;
+        }
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.last
     }

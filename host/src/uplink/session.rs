@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
+use uuid::Uuid;
 
 use super::again::at;
 use super::connect::Socket;
@@ -83,6 +84,8 @@ pub(super) async fn deliver(
         uplink,
         ever_sent,
         delivery,
+        stream: place.stream(),
+        has_acked: false,
         commands: 0,
         heard: now,
         progressed: now,
@@ -103,6 +106,9 @@ struct Session<'u> {
     /// The highest number that went out over any connection: none above it can be acked.
     ever_sent: &'u mut u64,
     delivery: Delivery,
+    /// The one that this connection began with.
+    stream: Uuid,
+    has_acked: bool,
     commands: usize,
     heard: Instant,
     /// When something was acked, or nothing waited for it.
@@ -113,7 +119,7 @@ impl Session<'_> {
     async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
         // What comes before was acked, and is kept no more.
         let from = (self.form == Form::Weir).then(|| self.uplink.place.acked() + 1);
-        let connect = Connect { from, ..self.uplink.connect.clone() };
+        let connect = Connect { from, stream: Some(self.stream), ..self.uplink.connect.clone() };
         self.write(vec![Message::text(to_json(&connect))]).await?;
         let mut appended = self.uplink.place.appended();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
@@ -223,10 +229,9 @@ impl Session<'_> {
         let text = match message {
             Message::Text(text) if self.form == Form::Weir => text,
             Message::Close(Some(CloseFrame { code, reason })) => {
-                return Err(format!(
-                    "the hub closed the connection: {code} {}",
-                    reason.escape_debug()
-                ));
+                let reason = reason.escape_debug().to_string();
+                let reason = if reason.is_empty() { reason } else { format!(" {reason}") };
+                return Err(format!("the hub closed the connection: {code}{reason}"));
             }
             Message::Close(None) => return Err("the hub closed the connection".to_owned()),
             // A plain server may say what it likes.
@@ -236,11 +241,9 @@ impl Session<'_> {
             Ok(HubMessage::Ack { seq, ahead }) => {
                 let highest = ahead.map_or(seq, |(_, to)| to.max(seq));
                 if highest > *self.ever_sent {
-                    return Err(format!(
-                        "the hub acked {highest}, which was never sent: was the disk of this device copied or restored? \
-                         then remove `spool` in its data folder"
-                    ));
+                    return Err(self.never_sent(highest));
                 }
+                self.has_acked = true;
                 let before = self.delivery.acked_of_all();
                 self.uplink.place.ack(self.delivery.ack(seq, ahead));
                 if self.delivery.acked_of_all() != before {
@@ -251,6 +254,18 @@ impl Session<'_> {
             Ok(HubMessage::Command { id, command }) => self.refuse(id, &command),
             Err(error) => Err(format!("the hub sent a message that is not of the wire: {error}")),
         }
+    }
+
+    /// The first ack of a connection is of what came before it. Where this device is a copy of what it was, because its card was
+    /// restored or failed for long, the hub has messages under numbers that this one gives again: it would take the new
+    /// ones for those.
+    fn never_sent(&self, acked: u64) -> String {
+        let what = format!("the hub acked {acked}, which was never sent");
+        if self.has_acked {
+            return what;
+        }
+        self.uplink.place.leave_stream(self.stream);
+        format!("{what}: what waits is sent under a new stream")
     }
 
     /// There are no commands yet; a hub that sends one is told so.

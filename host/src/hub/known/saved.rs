@@ -6,7 +6,7 @@ use super::{Behind, Counts, Device, Found};
 use crate::hub::alarms::{Alarm, Alarms, What};
 use crate::hub::clocks::{Clocks, Place};
 use crate::hub::history::Sensor;
-use crate::hub::moment::Moment;
+use crate::hub::moment::{By, Moment};
 use crate::hub::streams::Streams;
 use crate::reading::{Quantity, Timestamp};
 use crate::uplink::wire::{SpoolHealth, UNSYNCHRONIZED, UplinkHealth};
@@ -63,7 +63,8 @@ impl From<&Moment> for SavedMoment {
 impl SavedMoment {
     fn moment(self, clocks: &Clocks) -> Moment {
         let SavedMoment(nanos, is_marked, place) = self;
-        Moment::told(Timestamp { nanos }, is_marked, place, clocks)
+        let by = if is_marked { By::UnsetClock } else { By::RightClock };
+        Moment::told(Timestamp { nanos }, by, place, clocks)
     }
 }
 

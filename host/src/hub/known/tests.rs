@@ -81,7 +81,8 @@ fn history_is_bounded_a_sensor_and_in_all() {
     fault(&mut device, "b", &mut entries);
     assert_eq!(
         (device.sensors[0].recent.len(), device.sensors[1].recent.len(), entries),
-        (RECENT, 0, HISTORY)
+        (RECENT, 1, HISTORY + 1),
+        "the newest of each sensor is shown"
     );
 }
 

@@ -13,8 +13,12 @@ use crate::uplink::wire::to_json;
 
 impl Hub {
     /// What was stored before.
-    pub(in crate::hub) fn restore(&self, Restored { devices, entries, arrived }: Restored) {
+    pub(in crate::hub) fn restore(
+        &self,
+        Restored { devices, entries, arrived, next_number }: Restored,
+    ) {
         let mut known = self.known();
+        known.next_number = next_number;
         known.entries = entries;
         known.arrived = arrived;
         known.devices = devices.into_iter().map(|d| (d.device.clone(), d)).collect();
@@ -26,15 +30,23 @@ impl Hub {
     pub(in crate::hub) fn next_batch(&self) -> Option<Batch> {
         let mut known = self.known();
         loop {
-            let Known { devices, waiting, arrived, .. } = &mut *known;
+            let Known { devices, waiting, arrived, next_number, .. } = &mut *known;
             let waiting = waiting.as_mut()?;
             if !waiting.touched.is_empty() {
                 let turn = waiting.turn;
                 let next =
                     Waiting { turn: turn + 1, is_closed: waiting.is_closed, ..Waiting::default() };
-                let Waiting { rows, touched, room, .. } = std::mem::replace(waiting, next);
-                let mut batch =
-                    Batch { rows, turn, _room: room, arrived: *arrived, ..Batch::default() };
+                let Waiting { rows, touched, forgotten, room, .. } =
+                    std::mem::replace(waiting, next);
+                let mut batch = Batch {
+                    rows,
+                    turn,
+                    forgotten,
+                    _room: room,
+                    arrived: *arrived,
+                    next_number: *next_number,
+                    ..Batch::default()
+                };
                 for name in touched {
                     let Some(device) = devices.get_mut(&name) else { continue };
                     batch.acks.extend(device.streams.due());

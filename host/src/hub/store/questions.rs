@@ -5,13 +5,16 @@ use std::ops::Bound;
 use redb::{Database, Error, ReadableDatabase};
 use serde::de::IgnoredAny;
 
-use super::rows::{Row, index_key, message_key, of_index_key};
+use super::rows::{Row, arrived_of, index_key, message_key, of_index_key};
 use super::tables::{INDEX, Index, IndexKey, Key, MESSAGES, entry, groups};
 use crate::hub::clocks::Clocks;
 use crate::reading::Timestamp;
 
-/// Most entries of the index that one question looks at.
+/// Most entries of the index that one question looks at, for each group of times; the answer goes on where it ended.
 const LOOKED_AT: usize = 1_000_000;
+/// Most bytes of an answer: it is in memory as a whole, and whoever asks may take it slowly.
+const ANSWER_BYTES: usize = 8 << 20;
+/// Times are told in milliseconds.
 const MILLI_NANOS: u64 = 1_000_000;
 
 /// A question for the entries of one sensor.
@@ -20,6 +23,8 @@ pub(in crate::hub) struct Asked {
     pub(in crate::hub) device: u32,
     pub(in crate::hub) sensor: u32,
     pub(in crate::hub) from: Timestamp,
+    /// Of the entries at `from` those that arrived later than this.
+    pub(in crate::hub) after: u64,
     pub(in crate::hub) to: Timestamp,
     pub(in crate::hub) limit: usize,
 }
@@ -29,16 +34,16 @@ pub(in crate::hub) struct Asked {
 pub(in crate::hub) struct Found {
     /// JSON objects, in order of time.
     pub(in crate::hub) entries: Vec<String>,
-    /// The time of the first that did not fit.
-    pub(in crate::hub) next: Option<Timestamp>,
+    /// Where the answer goes on: from this time, and at it after this number of arrival.
+    pub(in crate::hub) next: Option<(Timestamp, u64)>,
 }
 
 /// Messages of one device, as JSON objects.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct Messages {
     pub(in crate::hub) texts: Vec<String>,
-    /// By how many messages the last was preceded.
-    pub(in crate::hub) last: Option<u64>,
+    /// The number of the last one, if there are more.
+    pub(in crate::hub) next: Option<u64>,
 }
 
 /// Entries of one sensor in order of time, as their times are known to be now.
@@ -51,6 +56,8 @@ pub(super) fn readings(
     let index = read.open_table(INDEX)?;
     let messages = read.open_table(MESSAGES)?;
     let mut rows: Vec<(Timestamp, u64)> = Vec::new();
+    // Beyond it some may be missing.
+    let mut end: Option<(Timestamp, u64)> = None;
     for group in groups(&index, asked.device, asked.sensor)? {
         let amounts = match group.checked_sub(1) {
             Some(stream) => clocks.amounts(stream),
@@ -67,25 +74,39 @@ pub(super) fn readings(
                 let correction = row.map(|row| clocks.correction(row.place).unwrap_or_default());
                 Ok(correction.is_some_and(|correction| correction.nanos == amount))
             };
-            look(&index, asked, group, amount, of_it, &mut rows)?;
+            let looked = look(&index, asked, group, amount, of_it, &mut rows)?;
+            end = [end, looked].into_iter().flatten().min();
             rows.sort_unstable();
-            rows.truncate(asked.limit + 1);
+            if let Some(beyond) = rows.get(asked.limit).copied() {
+                rows.truncate(asked.limit);
+                let last = rows.last().copied().unwrap_or(beyond);
+                end = [end, Some(last)].into_iter().flatten().min();
+            }
         }
     }
-    let next = rows.get(asked.limit).map(|(time, _)| *time);
-    let (rows, next) = whole_times(rows, next, asked.limit);
-    let mut found = Found { next, ..Found::default() };
-    for (_, arrived) in rows {
-        let key = message_key(asked.device, arrived);
-        let Some(bytes) = messages.get(&key)? else { continue };
-        let Some(row) = Row::from_bytes(&key, bytes.value()) else { continue };
-        let Some(entry) = entry(&row, clocks) else { continue };
-        found.entries.push(entry.show(row.stream, row.seq));
+    rows.retain(|row| end.is_none_or(|end| *row <= end));
+    let mut found = Found { next: end, ..Found::default() };
+    let mut bytes = 0;
+    let mut before = None;
+    for row in rows {
+        let key = message_key(asked.device, row.1);
+        let Some(stored) = messages.get(&key)? else { continue };
+        let Some(stored) = Row::from_bytes(&key, stored.value()) else { continue };
+        let Some(entry) = entry(&stored, clocks) else { continue };
+        let shown = entry.show(stored.stream, stored.seq);
+        bytes += shown.len();
+        if bytes > ANSWER_BYTES && before.is_some() {
+            found.next = before;
+            break;
+        }
+        found.entries.push(shown);
+        before = Some(row);
     }
     Ok(found)
 }
 
-/// Looks for entries whose times are put right by one amount.
+/// Looks for entries whose times are put right by one amount, in order. Gives the last that was looked at, if there may be
+/// more.
 fn look(
     index: &Index,
     asked: &Asked,
@@ -93,42 +114,32 @@ fn look(
     amount: i64,
     is_of_it: impl Fn(u64) -> Result<bool, Error>,
     rows: &mut Vec<(Timestamp, u64)>,
-) -> Result<(), Error> {
+) -> Result<Option<(Timestamp, u64)>, Error> {
     let back = amount.saturating_neg();
     let (from, to) = (asked.from.shifted(back), asked.to.shifted(back));
-    let begin = index_key(asked.device, asked.sensor, group, from.nanos, 0);
+    let first = from.nanos.checked_next_multiple_of(MILLI_NANOS).unwrap_or(u64::MAX);
+    let after = if asked.after == 0 { 0 } else { asked.after.saturating_add(1) };
+    let begin = index_key(asked.device, asked.sensor, group, first, after);
     let end = index_key(asked.device, asked.sensor, group, to.nanos, u64::MAX);
     if begin > end {
-        return Ok(());
+        return Ok(None);
     }
     let most = rows.len() + asked.limit + 1;
-    for key in index.range::<&IndexKey>(&begin..=&end)?.take(LOOKED_AT) {
+    for (key, looked) in index.range::<&IndexKey>(&begin..=&end)?.zip(1..) {
         let (key, _) = key?;
         let Some((_, time, arrived)) = of_index_key(key.value()) else { continue };
+        let row = (Timestamp { nanos: time }.shifted(amount), arrived);
         if is_of_it(arrived)? {
-            rows.push((Timestamp { nanos: time }.shifted(amount), arrived));
+            rows.push(row);
+        }
+        if looked >= LOOKED_AT {
+            return Ok(Some(row));
         }
         if rows.len() >= most {
             break;
         }
     }
-    Ok(())
-}
-
-/// The answer goes on at a time, so entries of one time are not divided, if they fit at all.
-fn whole_times(
-    mut rows: Vec<(Timestamp, u64)>,
-    next: Option<Timestamp>,
-    limit: usize,
-) -> (Vec<(Timestamp, u64)>, Option<Timestamp>) {
-    let Some(next) = next else { return (rows, None) };
-    let fit = rows.partition_point(|(time, _)| *time < next);
-    if fit > 0 {
-        rows.truncate(fit);
-        return (rows, Some(next));
-    }
-    rows.truncate(limit);
-    (rows, Some(Timestamp { nanos: next.nanos.saturating_add(MILLI_NANOS) }))
+    Ok(None)
 }
 
 /// Messages of one device by arrival, after this one.
@@ -145,18 +156,26 @@ pub(super) fn messages(
         Bound::Included(&message_key(device, u64::MAX)),
     );
     let mut found = Messages::default();
-    for row in messages.range::<&Key>(range)?.take(most) {
+    let (mut bytes, mut last) = (0, None);
+    for row in messages.range::<&Key>(range)? {
         let (key, value) = row?;
+        let arrived = arrived_of(key.value());
+        if found.texts.len() >= most || bytes > ANSWER_BYTES {
+            found.next = last;
+            break;
+        }
+        last = Some(arrived);
         let Some(row) = Row::from_bytes(key.value(), value.value()) else { continue };
         let stream = row.stream.map_or(String::new(), |stream| format!(r#""stream":"{stream}","#));
-        found.last = Some(row.arrived);
         // It was JSON when it was written. A disk may give back something else, which must not spoil the answer.
         let is_whole = serde_json::from_str::<IgnoredAny>(&row.text).is_ok();
         let message = if is_whole { &*row.text } else { "null" };
-        found.texts.push(format!(
-            r#"{{"n":{},{stream}"received":"{}","message":{}}}"#,
-            row.arrived, row.received, message
-        ));
+        let shown = format!(
+            r#"{{"n":{arrived},{stream}"received":"{}","message":{message}}}"#,
+            row.received
+        );
+        bytes += shown.len();
+        found.texts.push(shown);
     }
     Ok(found)
 }

@@ -138,6 +138,12 @@ pub(super) fn message_key(device: u32, arrived: u64) -> [u8; 12] {
     key
 }
 
+/// How many messages came before the one with this key.
+pub(super) fn arrived_of(key: &[u8; 12]) -> u64 {
+    let [_, _, _, _, rest @ ..] = *key;
+    u64::from_be_bytes(rest)
+}
+
 /// `group` is 0 for times that are right; those that are marked stand by streams, as they were told.
 pub(super) fn index_key(device: u32, sensor: u32, group: u32, time: u64, arrived: u64) -> [u8; 28] {
     let mut key = [0; 28];

@@ -154,6 +154,31 @@ fn a_stream_that_speaks_is_not_forgotten_for_others() {
     assert_eq!(streams.follow(further, None), Err(Refused::TooManyStreams));
 }
 
+#[test]
+fn the_stream_that_connected_last_is_forgotten_last() {
+    let mut streams = follow(None);
+    assert!(streams.is_new(ONE, 7));
+    streams.leave(ONE);
+    for other in 2..100 {
+        let other = Some(Uuid::from_u128(other));
+        streams.follow(other, None).unwrap();
+        streams.leave(other);
+        assert_eq!(streams.follow(ONE, None), Ok(false), "{other:?}");
+        streams.leave(ONE);
+    }
+    assert_eq!(streams.acked(ONE), (7, None));
+}
+
+#[test]
+fn a_frame_that_only_declares_is_acked() {
+    let mut streams = follow(Some(1));
+    assert_eq!(streams.due().len(), 1);
+    assert_eq!(streams.due().len(), 0);
+    assert_eq!(streams.lost(1, 9), 9);
+    let acked: Vec<u64> = streams.due().iter().map(|(_, acked)| acked.seq).collect();
+    assert_eq!(acked, [9]);
+}
+
 #[derive(Clone, Debug)]
 enum Happens {
     Comes(u64),

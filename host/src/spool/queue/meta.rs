@@ -53,9 +53,13 @@ impl Queue {
         self.written = self.last;
         self.trimmed = if bytes > 0 { meta.committed } else { 0 };
         self.gone = gone;
+        let heir = self.heir(&meta);
+        let heir = heir.as_ref();
         for place in &mut self.places {
             // One that is new has nothing to do with what others have not delivered yet: it begins here.
-            let known = meta.places.iter().find(|(name, _)| *name == place.name);
+            let name = heir.filter(|(heir, _)| *heir == place.name).map(|(_, of)| of);
+            let name = name.unwrap_or(&place.name).clone();
+            let known = meta.places.iter().find(|(known, _)| *known == name);
             place.acked = known.map_or(self.last, |&(_, acked)| acked.min(self.last));
         }
         self.disk.bytes = bytes;
@@ -74,6 +78,26 @@ impl Queue {
             self.declare(&rest, UNCLEAN, now);
         }
         self.forget_passed();
+    }
+
+    /// The places that nobody has any more, with how much waits for each.
+    pub(in crate::spool) fn forsaken(&self, meta: &Meta) -> Vec<(String, u64)> {
+        let heir = self.heir(meta);
+        let is_heirs = |name: &String| heir.as_ref().is_some_and(|(_, of)| of == name);
+        let places = meta.places.iter().filter(|(name, _)| self.place(name).is_none());
+        let places = places.filter(|(name, _)| !is_heirs(name));
+        places.map(|(name, acked)| (name.clone(), self.queued(*acked))).collect()
+    }
+
+    /// Where one name is gone and one is new, the new one is the same uplink under another name: it and its old name.
+    fn heir(&self, meta: &Meta) -> Option<(String, String)> {
+        let known = |name: &str| meta.places.iter().any(|(known, _)| known == name);
+        let mut new = self.places.iter().filter(|place| !known(&place.name));
+        let mut old = meta.places.iter().filter(|(name, _)| self.place(name).is_none());
+        match (new.next(), new.next(), old.next(), old.next()) {
+            (Some(new), None, Some((old, _)), None) => Some((new.name.clone(), old.clone())),
+            _ => None,
+        }
     }
 
     /// Numbers that an unclean stop left unused.

@@ -185,6 +185,29 @@ fn an_unclean_stop_declares_what_was_not_committed() {
     assert_eq!(third.last(), 4);
 }
 
+#[test]
+fn an_uplink_under_another_name_keeps_its_place_and_one_that_is_gone_is_told() {
+    let mut first = queue(DiskState::Working, &["hub", "broker"]);
+    first.append(vec![fault("a"); 3], at(0));
+    first.ack(0, 2, at(0));
+    first.close();
+    let plan = first.plan(Change::default(), at(60));
+    let known = crate::spool::store::Known { meta: Some(plan.commit.meta), gone: None, bytes: 300 };
+    let resume = |places: &[&str]| {
+        let (meta, gone) = Meta::of(&known).unwrap().unwrap();
+        let mut queue = queue(DiskState::Working, places);
+        queue.resume(meta.clone(), gone, 300, at(0));
+        let acked: Vec<u64> = (0..places.len()).map(|place| queue.acked(place)).collect();
+        (acked, queue.forsaken(&meta))
+    };
+    assert_eq!(resume(&["hub", "broker"]), (vec![2, 0], vec![]));
+    assert_eq!(resume(&["headquarters", "broker"]), (vec![2, 0], vec![]));
+    assert_eq!(resume(&["hub"]), (vec![2], vec![("broker".to_owned(), 3)]));
+    // Which of the two it was cannot be told.
+    assert_eq!(resume(&["one"]).0, [3]);
+    assert_eq!(resume(&["hub", "broker", "third"]), (vec![2, 0, 3], vec![]));
+}
+
 /// One thing that happens to a queue.
 #[derive(Clone, Debug)]
 enum Step {
