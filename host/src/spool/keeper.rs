@@ -2,6 +2,7 @@
 
 mod load;
 mod read;
+mod told;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,11 +12,12 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::full::Relief;
-use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, TOO_OLD, UNCLEAN};
+use super::queue::{DAMAGED, DiskState, FULL, Meta, Queue, TOO_OLD};
 use super::store::{self, Change, Folder, Store, StoreError};
 use super::{Added, SpoolSettings};
-use crate::uplink::wire::{Body, Event};
+use crate::uplink::wire::Body;
 use load::{first_load, load, set_aside};
+use told::{say_what_was_given_up, tell_of_forsaken};
 
 /// Why a disk that works again is left alone.
 const OTHERS: &str =
@@ -37,15 +39,6 @@ pub(super) struct Keeper {
     /// Those who wait for the end of the writer; nothing after it.
     waiting: Mutex<Option<Vec<oneshot::Sender<()>>>>,
     begun: Instant,
-}
-
-/// Says what is given up with uplinks that are not in the file any more.
-fn tell_of_forsaken(queue: &Queue, meta: &Meta) {
-    for (uplink, queued) in queue.forsaken(meta) {
-        if queued > 0 {
-            tracing::warn!(%uplink, queued, "There is no uplink of this name any more: what waited for it alone is given up.");
-        }
-    }
 }
 
 impl Keeper {
@@ -384,24 +377,6 @@ impl Keeper {
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("queue", &self.queue).finish_non_exhaustive()
-    }
-}
-
-/// In one line, however many notices there are of it.
-fn say_what_was_given_up(added: &[Added]) {
-    let given_up = added.iter().filter_map(|added| match &added.event {
-        Event::Dropped { from, to, reason } if reason.as_ref() != UNCLEAN => {
-            Some((*from, *to, reason))
-        }
-        _ => None,
-    });
-    let (mut first, mut last) = (u64::MAX, 0);
-    for (from, to, _) in given_up.clone() {
-        (first, last) = (first.min(from), last.max(to));
-    }
-    let notices = given_up.clone().count();
-    if let Some((_, _, reason)) = given_up.clone().next() {
-        tracing::error!(from = first, to = last, notices, %reason, "Messages were given up.");
     }
 }
 
