@@ -118,7 +118,6 @@ fn nothing_that_was_committed_is_lost_or_doubled_whoever_is_killed() {
         sums.ranges,
         sums.longest_loss,
     );
-    assert!(sums.late > 0, "nothing was overtaken");
     drop(hub);
 }
 

@@ -40,6 +40,8 @@ pub(super) const UNCLEAN: &str = "unclean-stop";
 pub(super) struct Queue {
     settings: SpoolSettings,
     pub(super) stream: Uuid,
+    /// The one that was left for it, until the disk knows of that.
+    left: Option<Uuid>,
     /// The number given last.
     last: u64,
     /// What is kept above `trimmed`.
@@ -168,6 +170,7 @@ impl Queue {
         Queue {
             settings,
             stream: Uuid::new_v4(),
+            left: None,
             last: 0,
             memory: VecDeque::new(),
             bytes: 0,
@@ -203,8 +206,14 @@ impl Queue {
     pub(super) fn leave_stream(&mut self, stream: Uuid) {
         if self.stream == stream {
             self.stream = Uuid::new_v4();
+            self.left.get_or_insert(stream);
             self.disk.must_commit = true;
         }
+    }
+
+    /// Whether a stream on the disk is this one, or the one before, as long as the disk does not know that it was left.
+    fn is_own(&self, stream: Uuid) -> bool {
+        stream == self.stream || self.left == Some(stream)
     }
 
     pub(super) fn last(&self) -> u64 {

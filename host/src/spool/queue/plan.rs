@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::meta::VERSION;
 use super::{Closing, DiskState, GIVEN_UP, Meta, Queue, TAIL};
 use crate::spool::WhenFull;
@@ -56,6 +58,7 @@ pub(in crate::spool) struct Plan {
     reserved: u64,
     acked: Vec<u64>,
     gone_changes: u64,
+    stream: Uuid,
     is_last: bool,
 }
 
@@ -210,7 +213,8 @@ impl Queue {
         self.begun.block = block;
         let acked = self.places.iter().map(|at| at.acked).collect();
         let gone_changes = self.gone_changes;
-        Plan { commit, upto, reserved: meta.reserved, acked, gone_changes, is_last }
+        let stream = self.stream;
+        Plan { commit, upto, reserved: meta.reserved, acked, gone_changes, stream, is_last }
     }
 
     /// A plan was carried out. Gives whether the disk had failed before.
@@ -226,6 +230,7 @@ impl Queue {
         self.disk.reserved = plan.reserved;
         self.disk.bytes = done.bytes;
         self.disk.must_commit = false;
+        self.left = (plan.stream != self.stream).then_some(plan.stream);
         self.gone_written = plan.gone_changes;
         let has_moved = self.places.iter().zip(&plan.acked).any(|(at, acked)| at.acked > *acked);
         self.disk.moved = (has_moved || done.has_delivered).then_some(now);

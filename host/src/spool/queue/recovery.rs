@@ -54,7 +54,7 @@ impl Queue {
 
     /// A disk that cannot be written can be read. Gives whether it holds what is looked for.
     pub(in crate::spool) fn readable(&mut self, found: &Meta, now: Duration) -> bool {
-        if found.stream != self.stream {
+        if !self.is_own(found.stream) {
             return false;
         }
         self.lose_after(found, now);
@@ -93,7 +93,7 @@ impl Queue {
         now: Duration,
     ) -> bool {
         match found {
-            Some(meta) if meta.stream == self.stream => {
+            Some(meta) if self.is_own(meta.stream) => {
                 self.lose_after(meta, now);
                 self.written = meta.committed.min(self.last);
                 self.disk.reserved = meta.reserved;
