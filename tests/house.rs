@@ -14,7 +14,10 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(next).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // What cargo-fuzz builds is none of ours.
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 found.push((path.strip_prefix(folder).unwrap().to_path_buf(), text));
