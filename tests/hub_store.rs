@@ -1,4 +1,5 @@
 //! The hub's store: what was acked is there once, whatever happened to the hub, its disk and the order of messages.
+//! Long because kills, disks, floods and orders all need the same device that numbers its messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
 //! The uplink by MQTT against a real Mosquitto: its restarts, passwords, refusals, and what Home Assistant reads.
+//! Long because every test needs the same broker, device and watcher.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

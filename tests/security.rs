@@ -1,4 +1,5 @@
 //! Encryption, certificates and tokens, at both ends: who gets in, who does not, and what each is told.
+//! Long because each way in is tried with each thing that can be wrong with it, by one set of certificates.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

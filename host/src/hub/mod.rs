@@ -12,7 +12,6 @@ mod known;
 mod live;
 mod moment;
 mod page;
-mod ranges;
 mod receive;
 mod state;
 mod store;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::known::Refused;
-use super::ranges::Ranges;
+use crate::ranges::Ranges;
 
 /// Most streams of a device that are remembered. A device begins a new one when its spool is lost.
 pub(super) const STREAMS: usize = 16;

@@ -5,7 +5,6 @@ mod chunk;
 mod full;
 mod keeper;
 mod queue;
-mod ranges;
 mod settings;
 mod store;
 #[cfg(test)]

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::ranges::Ranges;
 use super::{Added, SpoolSettings, SpoolState, Stored};
+use crate::ranges::Ranges;
 use crate::uplink::wire::{Body, Event, Message};
 
 pub(super) use meta::Meta;

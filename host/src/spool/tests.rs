@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::queue::DiskState;
-use super::ranges::Ranges;
 use super::*;
+use crate::ranges::Ranges;
 
 /// A reading as the chain makes them.
 fn reading(sensor: usize, count: u64) -> Body {

@@ -3,26 +3,19 @@
 use std::error::Error as _;
 
 use tokio::time::timeout;
+use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, header};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError, error::SubProtocolError};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Endpoint;
 use super::again::CONNECT_DEADLINE;
-use super::open::{self, Stream, open};
+use super::open::{self, open};
 use super::session::Form;
+use super::socket::{self, Socket};
 use super::tls::Explained;
 use super::websocket::WebSocketUplink;
 use super::wire::{PLAIN_PROTOCOL, PROTOCOL};
-
-/// Largest message from a hub: acks and commands are short.
-const LARGEST_MESSAGE: usize = 256 << 10;
-/// Most bytes that wait for a slow hub beside the spool.
-const WRITE_BUFFER: usize = 1 << 20;
-
-pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// What each address is offered: those that were seen to know no subprotocol are offered none.
 #[derive(Default)]
@@ -102,13 +95,9 @@ async fn try_handshake(
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
-    let mut config = WebSocketConfig::default();
-    config.max_message_size = Some(LARGEST_MESSAGE);
-    config.max_frame_size = Some(LARGEST_MESSAGE);
-    config.max_write_buffer_size = WRITE_BUFFER;
-    config.read_buffer_size = 8 << 10;
     let stream = open(endpoint, uplink.tls.as_ref()).await?;
-    let (socket, response) = client_async_with_config(request, stream, Some(config)).await?;
+    let (socket, response) =
+        client_async_with_config(request, stream, Some(socket::config())).await?;
     let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let form =
         if chosen.is_some_and(|chosen| chosen == PROTOCOL) { Form::Weir } else { Form::Plain };

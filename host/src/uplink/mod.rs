@@ -12,6 +12,7 @@ pub mod mqtt;
 mod open;
 mod scribe;
 mod session;
+mod socket;
 pub mod socketio;
 mod tls;
 mod websocket;

@@ -2,33 +2,24 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::CloseFrame};
 use uuid::Uuid;
 
 use super::again::at;
-use super::connect::Socket;
 use super::delivery::{Delivery, Kind, Order, Turn};
+use super::socket::{ACK_DEADLINE, PING_EVERY, SILENCE, Socket, write};
 use super::websocket::WebSocketUplink;
 use super::wire::{self, Connect, Event, GIVEN_UP, HubMessage, as_late, to_json};
 use crate::spool::Stored;
 use crate::stop::Stop;
 
-/// A link is asked for a sign of life so often…
-const PING_EVERY: Duration = Duration::from_secs(15);
-/// …and given up when there was none for so long: two pings without an answer, noticed within 35 s.
-const SILENCE: Duration = Duration::from_secs(32);
 /// Most messages in one frame.
 const FRAME_MESSAGES: usize = 128;
 /// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
 const FRAME_BYTES: usize = 128 << 10;
-/// A hub that acks nothing of what was sent for so long is given up: something on the way answers pings in its place, or
-/// its disk takes nothing.
-const ACK_DEADLINE: Duration = Duration::from_secs(60);
-/// Longest time for one write: a hub that takes nothing for so long is as good as gone.
-const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Most commands of one connection: what a hub sends in error must not push readings out of the spool.
 const COMMANDS: usize = 64;
 /// Longest id or name of a command that is repeated in its answer, in characters.
@@ -212,16 +203,7 @@ impl Session<'_> {
     }
 
     async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
-        let all = async {
-            for frame in frames {
-                self.socket.feed(frame).await?;
-            }
-            self.socket.flush().await
-        };
-        match timeout(WRITE_DEADLINE, all).await {
-            Ok(written) => written.map_err(|e| e.to_string()),
-            Err(_) => Err(format!("the hub took nothing for {WRITE_DEADLINE:?}")),
-        }
+        write(&mut self.socket, frames, "hub").await
     }
 
     fn hear(&mut self, message: Message) -> Result<(), String> {

@@ -14,27 +14,23 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use self::packet::{Hello, Packet};
 use super::again::{self, CONNECT_DEADLINE, Known, Way, warn_of_eavesdroppers};
 use super::link::Link;
-use super::open::{self, Stream, open};
+use super::open::{self, open};
 use super::session::Ended;
+use super::socket::{self, Socket};
 use super::tls::Explained;
 use super::wire::{Connect, to_json};
 use super::{Endpoint, Tls, Token};
 use crate::spool::Place;
 use crate::stop::Stop;
 
-/// Largest message from a server. It may send what it likes to all of its clients; nothing of it is of use here.
-const LARGEST_MESSAGE: usize = 256 << 10;
-/// Most bytes that wait for a slow server beside the spool.
-const WRITE_BUFFER: usize = 1 << 20;
 /// Where socket.io listens unless it is told otherwise.
 const PATH: &str = "/socket.io/";
 /// What an event with what the device is is called: `connect`, its type, is a word of socket.io's own.
@@ -93,8 +89,6 @@ struct SocketIo {
     uplink: SocketIoUplink,
 }
 
-type Socket = WebSocketStream<Box<dyn Stream>>;
-
 /// A server that took us.
 struct Connection {
     socket: Socket,
@@ -132,12 +126,7 @@ impl SocketIo {
         let tls = self.uplink.tls.as_ref();
         let stream = open(endpoint, tls).await.map_err(|error| open::explain(&error, tls))?;
         let request = address(endpoint).into_client_request().map_err(|e| e.to_string())?;
-        let mut config = WebSocketConfig::default();
-        config.max_message_size = Some(LARGEST_MESSAGE);
-        config.max_frame_size = Some(LARGEST_MESSAGE);
-        config.max_write_buffer_size = WRITE_BUFFER;
-        config.read_buffer_size = 8 << 10;
-        let answer = client_async_with_config(request, stream, Some(config)).await;
+        let answer = client_async_with_config(request, stream, Some(socket::config())).await;
         let (mut socket, _) = answer.map_err(|error| explain(&error))?;
         let mut limits = None;
         loop {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::again::{self, Known, Way, warn_of_eavesdroppers};
-use super::connect::{Offers, Socket};
+use super::connect::Offers;
 use super::delivery::Order;
 use super::link::Link;
 use super::session::{self, Ended, Form};
+use super::socket::Socket;
 use super::tls::Explained;
 use super::wire::{Connect, Event};
 use super::{Endpoint, Tls, Token};

@@ -1,7 +1,7 @@
 //! Opens the store, and sets aside what makes no sense.
 
+use crate::ranges::Ranges;
 use crate::spool::queue::{Meta, Queue};
-use crate::spool::ranges::Ranges;
 use crate::spool::store::{self, Folder, Store, StoreError};
 
 /// How often a file is opened at the start before the disk is taken for broken: some errors pass.

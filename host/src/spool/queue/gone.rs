@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{FULL, GIVEN_UP, Held, Queue, TOO_OLD};
+use crate::ranges::Ranges;
 use crate::spool::Added;
-use crate::spool::ranges::Ranges;
 use crate::uplink::wire::Event;
 
 /// A notice of dropped messages has at most so many bytes: three numbers of twenty digits, and the words.

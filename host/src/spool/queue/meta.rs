@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Queue, UNCLEAN};
-use crate::spool::ranges::Ranges;
+use crate::ranges::Ranges;
 use crate::spool::store::{Known, StoreError};
 
 /// What the spool must know when it starts again. Its form is in the file: a change needs a new version.

@@ -191,7 +191,9 @@ impl Life {
         self.acked = keeper.queue().acked(0);
         let hub = self.hubs.entry(stream).or_default();
         hub.got.extend(fresh.got);
-        fresh.declared.iter().for_each(|(from, to)| hub.declared.insert(from, to));
+        for (from, to) in fresh.declared.iter() {
+            hub.declared.insert(from, to);
+        }
     }
 
     /// What was committed before the power went is here.
@@ -231,9 +233,13 @@ impl Life {
         // One that was declared before this start is as good as here.
         let mut found = here.declared.clone();
         if let Some(hub) = self.hubs.get(&stream) {
-            hub.declared.iter().for_each(|(from, to)| found.insert(from, to));
+            for (from, to) in hub.declared.iter() {
+                found.insert(from, to);
+            }
         }
-        here.got.keys().for_each(|seq| found.insert(*seq, *seq));
+        for seq in here.got.keys() {
+            found.insert(*seq, *seq);
+        }
         let lost = found.without(self.acked + 1, upto);
         assert!(
             lies || lost.len() == 0,

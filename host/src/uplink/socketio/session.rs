@@ -9,20 +9,13 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use super::packet::{self, Packet};
-use super::{Connection, Delivered, Limits, Socket, SocketIo, SocketIoUplink};
+use super::{Connection, Delivered, Limits, SocketIo, SocketIoUplink};
 use crate::spool::Stored;
 use crate::stop::Stop;
 use crate::uplink::again::at;
 use crate::uplink::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
+use crate::uplink::socket::{ACK_DEADLINE, PING_EVERY, SILENCE, Socket, write};
 
-/// A server is asked for a sign of life so often, whatever pings of its own it sends…
-const PING_EVERY: Duration = Duration::from_secs(15);
-/// …and given up when there was none for so long, or for as long as it says itself where that is shorter.
-const SILENCE: Duration = Duration::from_secs(32);
-/// A server that does not take what was sent for so long is given up.
-const ACK_DEADLINE: Duration = Duration::from_secs(60);
-/// Longest time for one write.
-const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Most messages that are sent and not known to be delivered.
 const WINDOW: usize = 1_024;
 /// Most messages between two pings.
@@ -90,6 +83,7 @@ pub(super) async fn deliver(
 impl Session<'_> {
     async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
         self.write(vec![Message::text(SocketIo::device(self.uplink))]).await?;
+        // What it says itself, where that is shorter.
         let silence = self.limits.silence.clamp(Duration::from_secs(1), SILENCE);
         let mut appended = self.uplink.place.appended();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
@@ -166,16 +160,7 @@ impl Session<'_> {
     }
 
     async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
-        let all = async {
-            for frame in frames {
-                self.socket.feed(frame).await?;
-            }
-            self.socket.flush().await
-        };
-        match timeout(WRITE_DEADLINE, all).await {
-            Ok(written) => written.map_err(|e: Error| e.to_string()),
-            Err(_) => Err(format!("the server took nothing for {WRITE_DEADLINE:?}")),
-        }
+        write(&mut self.socket, frames, "server").await
     }
 
     async fn hear(&mut self, message: Message) -> Result<(), String> {
