@@ -116,6 +116,12 @@ impl Keeper {
         self.appended.subscribe()
     }
 
+    /// What may be sent has changed.
+    pub(super) fn tell_readers(&self) {
+        let last = self.queue().last();
+        self.appended.send_replace(last);
+    }
+
     pub(super) fn append(&self, bodies: Vec<Body>, now: Duration) -> Vec<Added> {
         self.append_and_look(bodies, now).0
     }
@@ -212,9 +218,7 @@ impl Keeper {
             } else {
                 self.retry(now)
             }
-            // What may be sent has changed.
-            let last = self.queue().last();
-            self.appended.send_replace(last);
+            self.tell_readers();
         }
     }
 

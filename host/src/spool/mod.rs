@@ -4,6 +4,7 @@
 mod chunk;
 mod full;
 mod keeper;
+mod patience;
 mod queue;
 mod settings;
 mod store;
@@ -14,10 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use uuid::Uuid;
 
 use keeper::{Keeper, Shared};
+use patience::DiskRead;
 pub use settings::{
     COMMIT_INTERVAL, COMMIT_INTERVALS, KEEP_ONE_IN, KEEP_ONE_IN_RANGE, LONGEST, LONGEST_RANGE,
     MEMORY_BYTES, MEMORY_BYTES_RANGE, MOST_BYTES, MOST_BYTES_RANGE, SpoolSettings, WhenFull,
@@ -34,7 +36,7 @@ const OPENING: Duration = Duration::from_secs(30);
 
 /// One stream of numbered messages, and a place in it for each uplink.
 ///
-/// Nothing here waits for the disk but [`Spool::open`], for 30 s at most, and a [`Place::read`] of what is on it.
+/// Nothing here waits for the disk but [`Spool::open`], for 30 s at most, and a [`Place::read`] of what is on it, for a moment.
 #[derive(Debug)]
 pub struct Spool {
     keeper: Shared,
@@ -170,7 +172,7 @@ impl Spool {
     /// The place of an uplink that [`Spool::open`] was told of.
     pub fn place(self: &Arc<Self>, name: &str) -> Option<Place> {
         let index = self.keeper.queue().place(name)?;
-        Some(Place { keeper: self.keeper.clone(), index })
+        Some(Place { keeper: self.keeper.clone(), index, disk: Arc::default() })
     }
 
     /// How it stands.
@@ -203,6 +205,7 @@ impl Drop for Spool {
 pub struct Place {
     keeper: Shared,
     index: usize,
+    disk: Arc<Mutex<DiskRead>>,
 }
 
 impl Place {
@@ -212,15 +215,13 @@ impl Place {
     }
 
     /// The first messages after a number, at most so many and 256 KiB, or one that is larger. Empty when there are none, or
-    /// none that may be sent yet; [`Place::appended`] then changes when there are.
+    /// none that may be sent yet, or the disk does not give them within a moment; [`Place::appended`] then changes when
+    /// there are.
     pub async fn read(&self, after: u64, most: usize) -> Vec<Stored> {
         if let Some(messages) = self.keeper.read_memory(after, most) {
             return messages;
         }
-        let keeper = self.keeper.clone();
-        let read = tokio::task::spawn_blocking(move || keeper.read(after, most, keeper.now()));
-        // It fails when the process ends.
-        read.await.unwrap_or_default()
+        self.disk.lock().await.messages(&self.keeper, after, most).await
     }
 
     /// Somebody has numbers of this stream that were never given here, so they cannot be told from those to come: what

@@ -1,7 +1,7 @@
 //! A disk that does what disks do when the power goes, and fails when it is told to.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use super::super::store::{Files, Folder, Medium, Room};
 
@@ -93,6 +93,21 @@ impl Disk {
 
     pub(super) fn lie(&self, one_in: u32) {
         self.state().lies = Some(one_in);
+    }
+
+    /// No call is answered as long as what this gives is there.
+    pub(super) fn stall(&self) -> mpsc::Sender<()> {
+        let (end, ended) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
+        let disk = self.clone();
+        std::thread::spawn(move || {
+            let _held = disk.state();
+            // The test waits for it, and then lets it go, by its end at the latest.
+            begin.send(()).unwrap();
+            let _end = ended.recv();
+        });
+        begun.recv().unwrap();
+        end
     }
 
     /// The power goes after so many further calls.

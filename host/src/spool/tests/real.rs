@@ -1,13 +1,20 @@
 //! The spool as others use it, on a real disk and on its own thread.
 
+use super::disk::Disk;
 use super::*;
 
 async fn read_all(place: &Place) -> Vec<Stored> {
     let mut all: Vec<Stored> = Vec::new();
+    let mut appended = place.appended();
     loop {
-        let messages = place.read(all.last().map_or(place.acked(), |stored| stored.seq), 10).await;
-        if messages.is_empty() {
+        let after = all.last().map_or(place.acked(), |stored| stored.seq);
+        if after == place.last() {
             return all;
+        }
+        let messages = place.read(after, 10).await;
+        if messages.is_empty() {
+            // The machine is busy.
+            appended.changed().await.unwrap();
         }
         all.extend(messages);
     }
@@ -138,6 +145,37 @@ async fn a_disk_that_hangs_holds_no_start() {
     let place = spool.place("hub").unwrap();
     assert_eq!(read_all(&place).await.len(), 1);
     spool.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_stalls_holds_up_nothing_that_is_in_memory() {
+    /// More than what redb keeps in memory.
+    const READINGS: u64 = 30_000;
+    let disk = Disk::new(1);
+    let settings = SpoolSettings { memory_bytes: 8 << 20, ..SpoolSettings::default() };
+    let open = || Spool::open_folder(settings.clone(), Box::new(disk.clone()), &["hub"]);
+    let spool = open().await;
+    spool.append((0..READINGS).map(|count| reading(1, count)).collect());
+    spool.close().await.unwrap();
+    drop(spool);
+    let spool = open().await;
+    assert_eq!(spool.state().bytes_in_memory, 0);
+    let place = spool.place("hub").unwrap();
+    let mut appended = place.appended();
+    // The last that was read is what redb remembers.
+    assert_eq!(read_all(&place).await.len() as u64, READINGS);
+    let stall = disk.stall();
+    // Nobody waits for it, also when he asks again.
+    for _ in 0..2 {
+        assert_eq!(place.read(0, 10).await, []);
+    }
+    spool.append(vec![reading(1, 0)]);
+    assert_eq!(place.read(READINGS, 10).await.len(), 1);
+    appended.mark_unchanged();
+    drop(stall);
+    // It is told when the disk answers.
+    appended.changed().await.unwrap();
+    assert_eq!(read_all(&place).await.len() as u64, READINGS + 1);
 }
 
 #[tokio::test]
