@@ -63,7 +63,10 @@ impl Device {
 
     /// The next ack, or how the connection ended.
     fn ack(&mut self) -> Result<(u64, Option<(u64, u64)>), String> {
+        let end = Instant::now() + PATIENCE;
         loop {
+            // Pings of the hub end no wait.
+            assert!(Instant::now() < end, "no ack");
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     let ack: Value = serde_json::from_str(&text).unwrap();
@@ -115,6 +118,15 @@ fn all(address: SocketAddr, path: &str) -> Vec<Value> {
         next = link.map(|link| link.split('>').next().unwrap().to_owned());
     }
     found
+}
+
+/// Waits until so many messages are stored, by asking for them.
+fn wait_for(address: SocketAddr, messages: usize) {
+    let end = Instant::now() + PATIENCE;
+    while stored(address).len() < messages {
+        assert!(Instant::now() < end, "they are not stored");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// How often each number is stored.
@@ -188,6 +200,48 @@ fn what_was_acked_is_stored_once_though_the_hub_is_killed_again_and_again() {
         "{KILLS} kills, {frames} frames, {repeats} messages sent again, the last ack before the end {acked}: \
          {MESSAGES} of {MESSAGES} messages are stored once"
     );
+}
+
+#[test]
+fn a_hub_that_writes_seldom_writes_at_once_for_those_who_wait() {
+    const INTERVAL: Duration = Duration::from_secs(20);
+    let folder = TempDir::new().unwrap();
+    let address = address();
+    let hub = hub(address, folder.path(), &["--commit-interval", "20s"]);
+    let (mut device, _) = Device::connect(address, 1);
+    // Somebody asks.
+    device.send(&json!([reading(1), reading(2)]));
+    wait_for(address, 2);
+    device.acked(2);
+    // Much waits: less than what a device may send without an ack.
+    let sent = Instant::now();
+    let frames = (3..=4_002).map(reading).collect::<Vec<_>>();
+    for frame in frames.chunks(100) {
+        device.send(&json!(frame));
+    }
+    let (some, _) = device.ack().unwrap();
+    assert!(some > 2, "{some}");
+    wait_for(address, 4_002);
+    if some < 4_002 {
+        device.acked(4_002);
+    }
+    assert!(sent.elapsed() < INTERVAL, "{:?}", sent.elapsed());
+    // Little waits, and nobody asks.
+    device.send(&json!([reading(4_003)]));
+    device.acked(4_003);
+    assert!(sent.elapsed() >= INTERVAL, "{:?}", sent.elapsed());
+    // The hub ends.
+    device.send(&json!([reading(4_004)]));
+    let came = "weir_device_readings_total{device=\"d\"} 4004";
+    while !get(address, "/metrics").contains(came) {
+        assert!(sent.elapsed() < 3 * INTERVAL);
+    }
+    hub.signal("INT");
+    hub.end();
+    let _hub = self::hub(address, folder.path(), &[]);
+    // Until the hub knows what it knew.
+    let (_device, first) = Device::connect(address, 4_005);
+    assert_eq!((first, stored(address).len()), (4_004, 4_004));
 }
 
 #[test]

@@ -56,6 +56,9 @@ struct Listen {
     /// Keep about so many MiB of it; the oldest messages make room.
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     most_mib: u64,
+    /// Write at most so often, 100ms to 20s: each time costs a card about 140 KB. Devices keep what they sent until then.
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = commit_interval)]
+    commit_interval: Duration,
 }
 
 impl Hub {
@@ -94,7 +97,11 @@ impl Listen {
             Asked::Everybody
         };
         let data_dir = self.data_dir.or_else(state_directory);
-        let limits = Limits { keep: self.keep, most_bytes: self.most_mib.saturating_mul(1 << 20) };
+        let limits = Limits {
+            keep: self.keep,
+            most_bytes: self.most_mib.saturating_mul(1 << 20),
+            commit_interval: self.commit_interval,
+        };
         let store = data_dir.as_deref().map(|folder| Store::new(folder, limits)).transpose()?;
         if store.is_none() {
             tracing::info!(
@@ -125,6 +132,15 @@ impl Listen {
             }
         })?
     }
+}
+
+fn commit_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    let range = hub::COMMIT_INTERVALS;
+    if range.contains(&interval) {
+        return Ok(interval);
+    }
+    Err(format!("must be from {:?} to {:?}", range.start(), range.end()))
 }
 
 fn gate(data_dir: Option<PathBuf>, asked: Asked) -> Result<Gate, Failure> {

@@ -23,6 +23,8 @@ const UPDATES: usize = 1_024;
 
 /// Most bytes of frames that wait for the store. Beyond that devices wait.
 const WAITING_BYTES: usize = 8 << 20;
+/// So many are stored before their time: less than what a device sends before it waits for an ack.
+const MUCH_BYTES: usize = 256 << 10;
 
 /// The hub's memory. Changes are short and never wait.
 #[derive(Debug)]
@@ -66,7 +68,17 @@ struct Waiting {
     room: Option<OwnedSemaphorePermit>,
     /// Which batch it will be.
     turn: u64,
+    /// Somebody asks what is stored.
+    is_asked_for: bool,
     is_closed: bool,
+}
+
+impl Waiting {
+    /// Whether it is stored before its time: devices wait for acks with as much as they may send, or for room.
+    fn is_urgent(&self) -> bool {
+        let bytes = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        self.is_closed || (self.is_asked_for && !self.touched.is_empty()) || bytes >= MUCH_BYTES
+    }
 }
 
 /// Why nothing can be stored, and since when.

@@ -1,8 +1,8 @@
 //! The hub's memory on disk: every message that it took and all numbers, in one transaction a commit. Nothing is acked
 //! before the transaction with it is on the disk.
 //!
-//! One thread writes. What comes while a commit runs goes into the next, so one device has its ack after one fsync and a
-//! thousand devices share one. On a full disk the oldest messages make room. A disk that is full all the same, or fails, is
+//! One thread writes. What comes while a commit runs, or before the next may begin, goes into the next: any number of devices
+//! share one. On a full disk the oldest messages make room. A disk that is full all the same, or fails, is
 //! tried again until it takes what waits; meanwhile nothing is acked, and devices keep their messages. A damaged file is
 //! set aside.
 
@@ -12,6 +12,7 @@ mod tables;
 mod writer;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,12 +37,24 @@ pub struct Limits {
     pub keep: Duration,
     /// So many bytes are kept, about, or what the disk has room for; the oldest messages make room.
     pub most_bytes: u64,
+    /// A commit begins so long after the one before, or earlier when much waits or somebody asks for it. Each costs the disk
+    /// the same, however little is in it; acks wait for it.
+    pub commit_interval: Duration,
 }
 
+/// How long commits may be apart. With the shortest many devices still share one, with the longest a device has its ack before it
+/// writes what it sent to its own disk, which it does after 30 s.
+pub const COMMIT_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(20);
+
 impl Default for Limits {
-    /// Thirty days, and 4 GiB: about 15 million readings.
+    /// Thirty days, 4 GiB, which is about 15 million readings, and acks at once.
     fn default() -> Limits {
-        Limits { keep: Duration::from_secs(30 * 24 * 60 * 60), most_bytes: 4 << 30 }
+        Limits {
+            keep: Duration::from_secs(30 * 24 * 60 * 60),
+            most_bytes: 4 << 30,
+            commit_interval: *COMMIT_INTERVALS.start(),
+        }
     }
 }
 

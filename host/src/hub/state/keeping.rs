@@ -85,9 +85,13 @@ impl Hub {
 
     /// Waits until what was taken so far is stored, or for so long.
     pub(in crate::hub) async fn settled(&self, most: Duration) {
-        let turn = match &self.known().waiting {
+        let turn = match &mut self.known().waiting {
             Some(waiting) if waiting.touched.is_empty() => waiting.turn - 1,
-            Some(waiting) => waiting.turn,
+            Some(waiting) => {
+                waiting.is_asked_for = true;
+                self.filled.notify_one();
+                waiting.turn
+            }
             None => return,
         };
         let mut stored = self.stored.subscribe();
@@ -111,6 +115,13 @@ impl Hub {
         let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let is_closed = known.waiting.as_ref().is_none_or(|waiting| waiting.is_closed);
         if is_closed { Next::End } else { Next::Again }
+    }
+
+    /// Waits a while, or until what waits is to be stored before its time.
+    pub(in crate::hub) fn rest(&self, pause: Duration) {
+        let may_wait = |known: &mut Known| known.waiting.as_ref().is_some_and(|w| !w.is_urgent());
+        let waited = self.filled.wait_timeout_while(self.known(), pause, may_wait);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Why nothing can be stored now, or that it can.

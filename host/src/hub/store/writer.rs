@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Limits, Store, Trouble, contained, tables};
+use super::{Batch, COMMIT_INTERVALS, Store, Trouble, contained, tables};
 use crate::hub::state::Hub;
 use crate::reading::Timestamp;
 
@@ -17,8 +17,6 @@ const ASIDE: &str = ".bad-";
 /// How long a disk that failed is left alone: at first, and at most, for to open the file may cost it much.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// A commit begins so long after the one before: each writes pages and waits for the disk twice, which wears out a card.
-const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// When the disk has less to give, no more is kept than now: a commit takes pages before it frees some, 8 MiB of messages
 /// several times that.
 const RESERVE_BYTES: u64 = 32 << 20;
@@ -66,8 +64,8 @@ struct Writer<'w> {
     hub: &'w Hub,
     is_restored: bool,
     set_aside: usize,
-    /// When the next commit may begin.
-    next_commit: Instant,
+    /// When the last commit began.
+    last_commit: Option<Instant>,
     /// How long the disk is left alone when it fails again.
     retry: Duration,
     /// About how many bytes are kept, once that is known.
@@ -90,7 +88,7 @@ impl<'w> Writer<'w> {
             hub,
             is_restored: false,
             set_aside: 0,
-            next_commit: Instant::now(),
+            last_commit: None,
             retry: RETRY,
             kept_bytes: None,
             ceiling: None,
@@ -117,20 +115,21 @@ impl<'w> Writer<'w> {
 
     /// Waits until the next commit may begin; not at all when the hub is closed.
     fn rest(&self) {
-        let pause = self.next_commit.saturating_duration_since(Instant::now());
-        if !pause.is_zero() {
-            let _next = self.hub.pause(pause);
+        let Some(last) = self.last_commit else { return };
+        let left = |interval| (last + interval).saturating_duration_since(Instant::now());
+        if self.hub.pause(left(*COMMIT_INTERVALS.start())) == Next::Again {
+            self.hub.rest(left(self.store.limits.commit_interval));
         }
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), Trouble> {
         let closed = || Trouble::Disk("it is not open".to_owned());
         let database = self.store.database().ok_or_else(closed)?;
-        self.next_commit = Instant::now() + COMMIT_EVERY;
+        self.last_commit = Some(Instant::now());
         self.watch_disk();
-        let Limits { keep, most_bytes } = self.store.limits;
-        let most_bytes = self.ceiling.map_or(most_bytes, |ceiling| ceiling.min(most_bytes));
-        let kept = contained(|| tables::commit(&database, batch, Limits { keep, most_bytes }))?;
+        let mut limits = self.store.limits;
+        limits.most_bytes = self.ceiling.unwrap_or(u64::MAX).min(limits.most_bytes);
+        let kept = contained(|| tables::commit(&database, batch, limits))?;
         self.kept_bytes = Some(kept);
         self.retry = RETRY;
         Ok(())
