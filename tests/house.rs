@@ -76,14 +76,15 @@ fn arrows_point_one_way() {
         ("stop", &[]),
         ("clock", &["reading"]),
         ("file", &[]),
+        ("causes", &[]),
         ("ranges", &[]),
         ("data_dir", &[]),
         ("sensor", &["reading", "clock", "stop", "file"]),
         ("plugin", &["reading", "file", "data_dir"]),
         ("spool", &["reading", "file", "ranges", "uplink"]),
-        ("uplink", &["reading", "clock", "stop", "file", "spool"]),
+        ("uplink", &["reading", "clock", "stop", "file", "causes", "spool"]),
         ("output", &["reading", "stop", "uplink"]),
-        ("hub", &["reading", "clock", "stop", "file", "ranges", "data_dir", "uplink"]),
+        ("hub", &["reading", "clock", "stop", "file", "causes", "ranges", "data_dir", "uplink"]),
     ] {
         for (path, text) in sources(&repository("host/src")) {
             if room(&path) != room_name {

@@ -1,6 +1,8 @@
 //! Encryption, certificates and tokens, at both ends: who gets in, who does not, and what each is told.
 //! Long because each way in is tried with each thing that can be wrong with it, by one set of certificates.
 
+mod renewed;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -109,6 +111,11 @@ fn device(url: &str, lines: &str) -> (TempDir, Running) {
     (folder, running)
 }
 
+/// As the address of a device's uplink.
+fn uplink_url(address: SocketAddr) -> String {
+    format!("\"wss://localhost:{}/uplink\"", address.port())
+}
+
 fn new_token(data_dir: &str, device: &str) -> String {
     let made = weir(&["hub", "token", "new", device, "--data-dir", data_dir]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -211,7 +218,7 @@ fn a_device_with_a_pinned_authority_and_a_token_is_delivered_over_tls() {
         "--data-dir",
         &data_dir,
     ]);
-    let url = format!("\"wss://localhost:{}/uplink\"", address.port());
+    let url = uplink_url(address);
     let lines = format!(
         "ca_file = \"{}\"\ntoken_file = \"{}\"",
         certificates.ca(),
@@ -288,7 +295,7 @@ fn a_hub_that_cannot_be_trusted_is_refused_with_the_reason() {
         let arguments =
             ["--listen", "127.0.0.1:0", "--certificate-file", certificate, "--key-file", key];
         let (mut hub, address) = hub(&arguments);
-        let url = format!("\"wss://localhost:{}/uplink\"", address.port());
+        let url = uplink_url(address);
         let (_folder, mut device) = device(&url, lines);
         let line = device.line("Cannot connect: ");
         assert!(line.contains(text) && line.contains(reason), "{text}: {line}");
@@ -370,7 +377,7 @@ fn a_hub_that_wants_certificates_takes_those_of_its_authority() {
         "--client-ca-file",
         &ca,
     ]);
-    let url = format!("\"wss://localhost:{}/uplink\"", address.port());
+    let url = uplink_url(address);
     let with_certificate = |[certificate, key]: [String; 2]| {
         format!("ca_file = \"{ca}\"\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"")
     };
@@ -689,26 +696,6 @@ fn peers_that_never_shake_hands_hold_nobody_up_and_are_dropped() {
     eprintln!(
         "served in {took:?} beside {count} silent peers, which were dropped after {dropped:?}"
     );
-}
-
-#[test]
-fn a_renewed_certificate_is_taken_without_a_restart() {
-    let old = Certificates::new();
-    let new = Certificates::new();
-    let [certificate, key] = old.sign("hub", &["localhost"]);
-    let arguments =
-        ["--listen", "127.0.0.1:0", "--certificate-file", &certificate, "--key-file", &key];
-    let (mut hub, address) = hub(&arguments);
-    assert!(https(address, old.ca(), "/healthz").is_ok());
-    let renewed = new.sign("hub", &["localhost"]);
-    // Half of it first: the hub goes on with what it has.
-    std::fs::copy(&renewed[0], &certificate).unwrap();
-    hub.line("The hub goes on with the certificate that it has");
-    assert!(https(address, old.ca(), "/healthz").is_ok());
-    std::fs::copy(&renewed[1], &key).unwrap();
-    hub.line("The hub's certificate was read anew.");
-    assert!(https(address, new.ca(), "/healthz").is_ok());
-    assert!(https(address, old.ca(), "/healthz").is_err());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use weir::spool::Spool;
 use weir::stop::{self, Stop};
 use weir::uplink::wire::{Connect, Event};
-use weir::uplink::{self, Endpoint, Link, LinkState, Order, WebSocketUplink};
+use weir::uplink::{self, Credentials, Endpoint, Link, LinkState, Order, WebSocketUplink};
 
 use crate::support::{PATIENCE, Running, get, weir};
 
@@ -77,8 +77,7 @@ fn start(
     let uplink = WebSocketUplink {
         name: "uplink".into(),
         endpoints: vec![Endpoint::parse(&format!("ws://{address}/uplink")).unwrap()],
-        token: None,
-        tls: None,
+        credentials: Credentials::default(),
         connect: Connect::new(&name, Uuid::new_v4(), &[]),
         place: spool.place("uplink").unwrap(),
         order: Order::InOrder,

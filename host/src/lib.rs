@@ -10,6 +10,8 @@ pub mod stop;
 
 pub mod file;
 
+mod causes;
+
 mod ranges;
 
 pub mod data_dir;

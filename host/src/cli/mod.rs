@@ -22,6 +22,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::causes::with_causes;
 use crate::file::printable;
 use crate::pipeline::{Pipeline, load};
 
@@ -96,18 +97,6 @@ fn say(line: impl fmt::Display) -> io::Result<()> {
 /// Each line of a text that may hold names from elsewhere, printable.
 fn lines(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
-}
-
-/// `what failed: because of this: because of that`.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a text cannot fail.
-        let _written = fmt::Write::write_fmt(&mut text, format_args!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// Reads and checks a pipeline file; the failure is all that is wrong with it, a line each.

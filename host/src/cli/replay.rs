@@ -9,7 +9,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::engine::EngineArguments;
-use super::{Failure, load_pipeline, with_causes};
+use super::{Failure, load_pipeline};
+use crate::causes::with_causes;
 use crate::data_dir::DataDir;
 use crate::file::printable;
 use crate::pipeline::{Naming, Pipeline, ReplayError, ReplayedRun, replay, replay_run};

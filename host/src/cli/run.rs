@@ -9,7 +9,8 @@ use clap::Args;
 
 use super::engine::EngineArguments;
 use super::system::System;
-use super::{Failure, block_on, load_pipeline, parse_duration, with_causes};
+use super::{Failure, block_on, load_pipeline, parse_duration};
+use crate::causes::with_causes;
 use crate::pipeline::{LiveError, LiveOptions, ReloadAt, run};
 
 /// Run a pipeline until it is interrupted.

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::tokens::{self, KnownToken, TokensError};
 use super::told::Told;
+use crate::causes::with_causes;
 use crate::file::{Stamp, excerpt, stamp};
 use crate::uplink::Token;
 
@@ -121,7 +122,7 @@ impl Gate {
             }
             Ok(None) => {}
             Err(error) => {
-                let why = excerpt(&error.to_string());
+                let why = excerpt(&with_causes(&error));
                 tracing::warn!("The tokens stay as they were: {why}.");
             }
         }

@@ -8,6 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
 use tokio_rustls::TlsAcceptor;
 
+use crate::causes::with_causes;
 use crate::file::{Stamp, excerpt, stamp};
 use crate::uplink::certificate::{CertificateFiles, TlsError, authorities, provider};
 
@@ -64,7 +65,7 @@ impl HubTls {
             }
             // Half of a renewal, perhaps: the other file comes next.
             Err(error) => {
-                let why = excerpt(&error.to_string());
+                let why = excerpt(&with_causes(&error));
                 tracing::warn!("The hub goes on with the certificate that it has: {why}.");
             }
         }

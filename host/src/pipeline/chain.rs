@@ -1,11 +1,11 @@
 //! The running chain: a batch goes through all stages by plain calls. Live and replay use the same one.
 
-use std::error::Error as _;
 use std::sync::Arc;
 
 use super::stage::RunningStage;
 use super::state::{SavedState, StateWriter};
 use super::{Driver, Pipeline, Stage};
+use crate::causes::with_causes;
 use crate::plugin::{Calls, CompileError, EndedCall, Engine, Plugin, PluginFile};
 use crate::reading::{Alarm, Batch, Input, Quantity, Series, Timestamp};
 use crate::uplink::Scribe;
@@ -73,11 +73,7 @@ pub enum StartError {
 impl StartError {
     /// A line for each, with its cause.
     pub(super) fn lines(errors: &[StartError]) -> String {
-        let with_cause = |error: &StartError| match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
-        errors.iter().map(with_cause).collect::<Vec<_>>().join("\n")
+        errors.iter().map(|error| with_causes(error)).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Endpoint;
 use super::backoff::{Backoff, STABLE};
 use super::link::Link;
 use super::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
 use super::tls::Explained;
+use super::{Credentials, Endpoint};
 use crate::file::excerpt;
 use crate::spool::Place;
 use crate::stop::Stop;
@@ -25,6 +25,9 @@ pub(super) trait Way: Send {
 
     /// What is spoken over it, for the log.
     fn protocol(connection: &Self::Connection) -> &'static str;
+
+    /// What it shows, and whom it trusts.
+    fn credentials(&mut self) -> &mut Credentials;
 
     /// Connects to one of its addresses, within [`CONNECT_DEADLINE`].
     fn connect(
@@ -62,9 +65,13 @@ pub(super) async fn run<W: Way>(
     let mut turns = known.endpoints.iter().cycle();
     let Some(mut hub) = turns.next() else { return };
     loop {
+        let connecting = async {
+            way.credentials().refresh(name).await;
+            way.connect(hub).await
+        };
         let connected = tokio::select! {
             () = stop.wait() => return,
-            connected = way.connect(hub) => connected,
+            connected = connecting => connected,
         };
         match connected {
             Ok(connection) => {

@@ -89,13 +89,13 @@ async fn try_handshake(
             .map_err(|e| Error::HttpFormat(e.into()))?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
     }
-    if let Some(token) = &uplink.token {
+    if let Some(token) = &uplink.credentials.token {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
             .map_err(|e| Error::HttpFormat(e.into()))?;
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
-    let stream = open(endpoint, uplink.tls.as_ref()).await?;
+    let stream = open(endpoint, uplink.credentials.tls.as_ref()).await?;
     let (socket, response) =
         client_async_with_config(request, stream, Some(socket::config())).await?;
     let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
@@ -106,7 +106,7 @@ async fn try_handshake(
 
 fn explain(error: &Error, uplink: &WebSocketUplink) -> Explained {
     match error {
-        Error::Io(error) => open::explain(error, uplink.tls.as_ref()),
+        Error::Io(error) => open::explain(error, uplink.credentials.tls.as_ref()),
         Error::Http(response) => explain_status(response, uplink).into(),
         Error::Protocol(ProtocolError::HandshakeIncomplete) => {
             "the connection was closed in the middle of the handshake: does the hub want wss://…?"
@@ -133,7 +133,7 @@ fn explain_status(response: &Response<Option<Vec<u8>>>, uplink: &WebSocketUplink
     let said = said.map(str::trim).filter(|said| !said.is_empty() && !said.contains('<'));
     let said = said.map(|said| format!(": {said}")).unwrap_or_default();
     let what = match status {
-        StatusCode::UNAUTHORIZED if uplink.token.is_none() => {
+        StatusCode::UNAUTHORIZED if uplink.credentials.token.is_none() => {
             "the hub wants a token: name its file in `token_file`"
         }
         StatusCode::UNAUTHORIZED => "the hub refuses the token",

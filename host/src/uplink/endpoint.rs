@@ -106,7 +106,7 @@ impl fmt::Debug for Token {
 const LONGEST_TOKEN: u64 = 4_096;
 
 /// The first line of a token file, which nobody else may read.
-pub fn read_token(file: &Path) -> io::Result<Token> {
+pub(super) fn read_token(file: &Path) -> io::Result<Token> {
     let text = crate::file::read_secret(file, LONGEST_TOKEN)?;
     Token::parse(text.lines().next().unwrap_or_default().trim()).ok_or_else(|| {
         io::Error::new(

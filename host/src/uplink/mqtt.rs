@@ -29,7 +29,7 @@ use super::open::{self, open};
 use super::session::Ended;
 use super::tls::Explained;
 use super::wire::Connect;
-use super::{Endpoint, Tls, Token};
+use super::{Credentials, Endpoint};
 use crate::reading::Series;
 use crate::spool::Place;
 use crate::stop::Stop;
@@ -60,12 +60,10 @@ pub struct MqttUplink {
     pub name: Arc<str>,
     /// Where to: each attempt takes the next.
     pub endpoints: Vec<Endpoint>,
-    /// For `mqtts://`.
-    pub tls: Option<Tls>,
     /// What the file says.
     pub settings: MqttSettings,
-    /// Shown with the user's name.
-    pub password: Option<Token>,
+    /// The token is the password, shown with the user's name.
+    pub credentials: Credentials,
     /// What the device is: told before anything else.
     pub connect: Connect,
     /// What it measures.
@@ -83,7 +81,7 @@ pub async fn run(uplink: MqttUplink, link: watch::Sender<Link>, stop: Stop) {
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
     };
-    if uplink.password.is_some() {
+    if uplink.credentials.token.is_some() {
         warn_of_eavesdroppers(&uplink.endpoints, "password", "mqtts");
     }
     let topics = Topics::new(&uplink.settings.topic, &uplink.connect.device);
@@ -122,8 +120,12 @@ impl Way for Mqtt {
         "MQTT 5"
     }
 
+    fn credentials(&mut self) -> &mut Credentials {
+        &mut self.uplink.credentials
+    }
+
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, Explained> {
-        let tls = self.uplink.tls.as_ref();
+        let tls = self.uplink.credentials.tls.as_ref();
         let builder = AsyncClient::builder(self.options(endpoint)).capacity(session::REQUESTS);
         let (client, mut events) = builder.try_build().map_err(|e| e.to_string())?;
         let answer = async {
@@ -161,7 +163,7 @@ impl Mqtt {
             .set_max_packet_size(Some(LARGEST_INCOMING))
             .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(LARGEST_INCOMING))
             .set_last_will(LastWill::new(status, offline, QoS::AtLeastOnce, true, None));
-        match (&settings.username, &self.uplink.password) {
+        match (&settings.username, &self.uplink.credentials.token) {
             (Some(username), Some(password)) => {
                 options.set_credentials(username, password.reveal().to_owned());
             }
@@ -170,7 +172,7 @@ impl Mqtt {
             }
             _ => {}
         }
-        let (endpoint, tls) = (endpoint.clone(), self.uplink.tls.clone());
+        let (endpoint, tls) = (endpoint.clone(), self.uplink.credentials.tls.clone());
         options.set_socket_connector(move |_, _| {
             let (endpoint, tls) = (endpoint.clone(), tls.clone());
             async move { open(&endpoint, tls.as_ref()).await }

@@ -4,9 +4,9 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Endpoint;
 use super::dial::dial;
-use super::tls::Explained;
-use super::{Endpoint, Tls};
+use super::tls::{Explained, Tls};
 
 /// TCP, or TLS over it.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}

@@ -27,7 +27,7 @@ use super::session::Ended;
 use super::socket::{self, Socket};
 use super::tls::Explained;
 use super::wire::{Connect, to_json};
-use super::{Endpoint, Tls, Token};
+use super::{Credentials, Endpoint, Token};
 use crate::spool::Place;
 use crate::stop::Stop;
 
@@ -60,12 +60,10 @@ pub struct SocketIoUplink {
     pub name: Arc<str>,
     /// Where to: each attempt takes the next.
     pub endpoints: Vec<Endpoint>,
-    /// For `https://`.
-    pub tls: Option<Tls>,
     /// What the file says.
     pub settings: SocketIoSettings,
-    /// Shown as `auth.token`.
-    pub token: Option<Token>,
+    /// A token is shown as `auth.token`.
+    pub credentials: Credentials,
     /// What the device is: told before anything else.
     pub connect: Connect,
     /// What is delivered.
@@ -79,7 +77,7 @@ pub async fn run(uplink: SocketIoUplink, link: watch::Sender<Link>, stop: Stop) 
         endpoints: uplink.endpoints.clone(),
         place: uplink.place.clone(),
     };
-    if uplink.token.is_some() {
+    if uplink.credentials.token.is_some() {
         warn_of_eavesdroppers(&uplink.endpoints, "token", "https");
     }
     again::run(known, SocketIo { uplink }, link, stop).await;
@@ -111,6 +109,10 @@ impl Way for SocketIo {
         "socket.io"
     }
 
+    fn credentials(&mut self) -> &mut Credentials {
+        &mut self.uplink.credentials
+    }
+
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, Explained> {
         let connected = timeout(CONNECT_DEADLINE, self.shake_hands(endpoint)).await;
         connected.map_err(|_| format!("no answer within {CONNECT_DEADLINE:?}"))?
@@ -123,7 +125,7 @@ impl Way for SocketIo {
 
 impl SocketIo {
     async fn shake_hands(&self, endpoint: &Endpoint) -> Result<Connection, Explained> {
-        let tls = self.uplink.tls.as_ref();
+        let tls = self.uplink.credentials.tls.as_ref();
         let stream = open(endpoint, tls).await.map_err(|error| open::explain(&error, tls))?;
         let request = address(endpoint).into_client_request().map_err(|e| e.to_string())?;
         let answer = client_async_with_config(request, stream, Some(socket::config())).await;
@@ -144,7 +146,7 @@ impl SocketIo {
                     limits = Some(hello.map(limits_of).map_err(|e| {
                         format!("the server opens with what is not of the protocol: {e}")
                     })?);
-                    let token = self.uplink.token.as_ref().map(Token::reveal);
+                    let token = self.uplink.credentials.token.as_ref().map(Token::reveal);
                     packet::connect(namespace, token)
                 }
                 Packet::Ping => packet::PONG.to_owned(),

@@ -55,14 +55,14 @@ fn system_authorities() -> Result<Arc<RootCertStore>, TlsError> {
 
 /// TLS of one uplink.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub(super) struct Tls {
     config: Arc<ClientConfig>,
     settings: TlsSettings,
 }
 
 impl Tls {
     /// Reads the files of the settings.
-    pub fn new(settings: &TlsSettings) -> Result<Tls, TlsError> {
+    pub(super) fn new(settings: &TlsSettings) -> Result<Tls, TlsError> {
         Ok(Tls { config: client_config(settings)?, settings: settings.clone() })
     }
 

@@ -12,7 +12,7 @@ use super::session::{self, Ended, Form};
 use super::socket::Socket;
 use super::tls::Explained;
 use super::wire::{Connect, Event};
-use super::{Endpoint, Tls, Token};
+use super::{Credentials, Endpoint};
 use crate::spool::Place;
 use crate::stop::Stop;
 
@@ -22,10 +22,8 @@ pub struct WebSocketUplink {
     pub name: Arc<str>,
     /// Where to: the first is preferred, each further one is tried after the one before it failed.
     pub endpoints: Vec<Endpoint>,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<Token>,
-    /// What endpoints with `wss://` need.
-    pub tls: Option<Tls>,
+    /// A token is sent as `Authorization: Bearer …`.
+    pub credentials: Credentials,
     /// The first message of each connection.
     pub connect: Connect,
     /// What is delivered.
@@ -41,7 +39,7 @@ pub type Answer = Box<dyn Fn(Event) + Send + Sync>;
 
 /// Delivers until `stop` is said, then for at most a second what is left.
 pub async fn run(uplink: WebSocketUplink, link: watch::Sender<Link>, stop: Stop) {
-    if uplink.token.is_some() {
+    if uplink.credentials.token.is_some() {
         warn_of_eavesdroppers(&uplink.endpoints, "token", "wss");
     }
     let known = Known {
@@ -67,6 +65,10 @@ impl Way for WebSocket {
 
     fn protocol((_, form): &(Socket, Form)) -> &'static str {
         form.name()
+    }
+
+    fn credentials(&mut self) -> &mut Credentials {
+        &mut self.uplink.credentials
     }
 
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<(Socket, Form), Explained> {

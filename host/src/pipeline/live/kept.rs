@@ -1,6 +1,5 @@
 //! What outlives the process: its folder, and what was found in there.
 
-use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::LiveError;
+use crate::causes::with_causes;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::pipeline::chain::Beginning;
 use crate::pipeline::state::{SavedStates, StateFolder, StateWriter, latest};
@@ -34,9 +34,9 @@ impl Kept {
             Ok(data_dir) => data_dir,
             Err(error @ DataDirError::InUse { .. }) => return Err(error.into()),
             Err(error @ DataDirError::Open { .. }) => {
-                let cause = error.source().map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(
-                    "State is kept in memory, until the process ends: {error}: {cause}."
+                    "State is kept in memory, until the process ends: {}.",
+                    with_causes(&error)
                 );
                 return Ok(Kept { path: Some(path.to_path_buf()), ..Kept::default() });
             }

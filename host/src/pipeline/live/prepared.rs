@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::kept::Kept;
 use super::refusals::Refusals;
-use super::ways_out::{Credentials, OwnHub, open_dashboard, open_outputs, read_credentials};
+use super::ways_out::{OwnHub, open_dashboard, open_outputs, read_credentials};
 use super::{LiveError, LiveOptions};
 use crate::clock::Clock;
 use crate::output::{AlarmOutputs, Pin};
@@ -18,6 +18,7 @@ use crate::plugin::{Engine, EngineSettings};
 use crate::reading::Series;
 use crate::sensor::w1::scan;
 use crate::sensor::{RomId, SystemPaths};
+use crate::uplink::Credentials;
 
 /// All that a run needs, checked and taken hold of. Nothing of it goes on by itself yet.
 pub(super) struct Prepared {

@@ -8,6 +8,7 @@ use crate::output::PinError;
 use crate::pipeline::StartError;
 use crate::plugin::CompileError;
 use crate::sensor::recording::RecordingError;
+use crate::uplink::CredentialError;
 use crate::uplink::certificate::TlsError;
 
 /// Why a checked pipeline does not run.
@@ -28,25 +29,14 @@ pub enum LiveError {
     /// The dashboard's address is taken.
     #[error("[dashboard]")]
     Dashboard(#[source] io::Error),
-    /// The token cannot be read.
-    #[error("uplink `{uplink}`: cannot use the token file {}", file.display())]
-    Token {
-        /// Whose.
-        uplink: String,
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The uplink's certificates or key cannot be used.
+    /// The uplink's token, certificates or key cannot be used.
     #[error("uplink `{uplink}`")]
-    UplinkTls {
+    Credentials {
         /// Whose.
         uplink: String,
         /// Why.
         #[source]
-        source: TlsError,
+        source: CredentialError,
     },
     /// The dashboard's certificate or key cannot be used.
     #[error("[dashboard]")]

@@ -20,7 +20,9 @@ use crate::stop::Stop;
 use crate::uplink::mqtt::{self, MqttSettings, MqttUplink};
 use crate::uplink::socketio::{self, SocketIoSettings, SocketIoUplink};
 use crate::uplink::wire::Connect;
-use crate::uplink::{self, Answer, Endpoint, Link, Order, Tls, Token, WebSocketUplink, read_token};
+use crate::uplink::{
+    self, Answer, CredentialFiles, Credentials, Endpoint, Link, Order, Token, WebSocketUplink,
+};
 
 type Outputs = (AlarmOutputs, Vec<Box<dyn Pin>>);
 
@@ -43,26 +45,15 @@ pub(super) fn open_outputs(pipeline: &Pipeline) -> Result<Outputs, Vec<PinError>
     if refused.is_empty() { Ok((alarms, status)) } else { Err(refused) }
 }
 
-/// What an uplink shows, and whom it trusts.
-#[derive(Default)]
-pub(super) struct Credentials {
-    token: Option<Token>,
-    tls: Option<Tls>,
-}
-
 /// Reads what an uplink needs at the hub's door; all that is wrong is told.
 pub(super) fn read_credentials(uplink: &Uplink) -> Result<Credentials, Vec<LiveError>> {
-    let mut refused = Vec::new();
-    let token = uplink.token_file.as_ref().map(|file| {
-        let (name, file) = (uplink.name.clone(), file.clone());
-        read_token(&file).map_err(|source| LiveError::Token { uplink: name, file, source })
-    });
     let is_encrypted = uplink.endpoints.iter().any(Endpoint::is_encrypted);
-    let failed = |source| LiveError::UplinkTls { uplink: uplink.name.clone(), source };
-    let tls = is_encrypted.then(|| Tls::new(&uplink.tls).map_err(failed));
-    let token = token.transpose().map_err(|error| refused.push(error)).unwrap_or_default();
-    let tls = tls.transpose().map_err(|error| refused.push(error)).unwrap_or_default();
-    if refused.is_empty() { Ok(Credentials { token, tls }) } else { Err(refused) }
+    let files = CredentialFiles {
+        token: uplink.token_file.clone(),
+        tls: is_encrypted.then(|| uplink.tls.clone()),
+    };
+    let of_uplink = |source| LiveError::Credentials { uplink: uplink.name.clone(), source };
+    Credentials::read(files).map_err(|refused| refused.into_iter().map(of_uplink).collect())
 }
 
 /// The hub inside this process: its page, and a door of its own for the device's uplink, which no other machine reaches
@@ -148,7 +139,7 @@ pub(super) fn spawn_uplinks(
     if let Some(own) = dashboard
         && let Some(begun) = begin(DASHBOARD)
     {
-        let credentials = Credentials { token: Some(own.token.clone()), tls: None };
+        let credentials = Credentials::of_token(own.token.clone());
         let endpoints = vec![own.endpoint.clone()];
         tasks.spawn(shared.websocket(begun, endpoints, credentials, Order::InOrder));
     }
@@ -180,11 +171,11 @@ impl Shared<'_> {
         order: Order,
     ) -> impl Future<Output = ()> + use<> {
         let Begun { name, place, link } = begun;
-        let Credentials { token, tls } = credentials;
         let answers = self.intake.clone();
         let answer: Answer = Box::new(move |event| answers.append(vec![event.into()]));
         let connect = self.connect.clone();
-        let uplink = WebSocketUplink { name, endpoints, token, tls, connect, place, order, answer };
+        let uplink =
+            WebSocketUplink { name, endpoints, credentials, connect, place, order, answer };
         uplink::run(uplink, link, self.stop.clone())
     }
 
@@ -198,9 +189,8 @@ impl Shared<'_> {
         let uplink = MqttUplink {
             name: begun.name,
             endpoints,
-            tls: credentials.tls,
             settings,
-            password: credentials.token,
+            credentials,
             connect: self.connect.clone(),
             series: self.series.into(),
             alarms: alarms(self.pipeline),
@@ -219,9 +209,8 @@ impl Shared<'_> {
         let uplink = SocketIoUplink {
             name: begun.name,
             endpoints,
-            tls: credentials.tls,
             settings,
-            token: credentials.token,
+            credentials,
             connect: self.connect.clone(),
             place: begun.place,
         };

@@ -1,12 +1,12 @@
 //! The folder of saved states: a file a stage.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::saved::{SavedState, SavedStateError, sha256};
+use crate::causes::with_causes;
 use crate::data_dir::DataDir;
 use crate::file;
 use crate::pipeline::Stage;
@@ -109,7 +109,7 @@ fn read(path: &Path) -> Found {
 
 /// Out of the way of the next write, and there for whoever wants to know. One a stage, so that they never fill a disk.
 fn set_aside(stage: &str, path: &Path, error: &SavedStateError) {
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = with_causes(error);
     let mut aside = path.as_os_str().to_owned();
     aside.push(DAMAGED);
     let aside = PathBuf::from(aside);
@@ -117,12 +117,12 @@ fn set_aside(stage: &str, path: &Path, error: &SavedStateError) {
         Ok(()) => tracing::warn!(
             stage,
             set_aside = %aside.display(),
-            "The saved state cannot be used, and the stage starts anew: {error}{cause}."
+            "The saved state cannot be used, and the stage starts anew: {cause}."
         ),
         Err(why) => tracing::warn!(
             stage,
             file = %path.display(),
-            "The saved state cannot be used, and the stage starts anew: {error}{cause}. It cannot be set aside: {why}."
+            "The saved state cannot be used, and the stage starts anew: {cause}. It cannot be set aside: {why}."
         ),
     }
 }
