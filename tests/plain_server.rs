@@ -3,7 +3,15 @@
 
 use std::process::Command;
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use tokio::net::TcpSocket;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::{Bytes, Message, connect};
+use weir::spool::Spool;
+use weir::stop;
+use weir::uplink::wire::{Connect, Event};
+use weir::uplink::{self, Credentials, Endpoint, Link, Order, WebSocketUplink};
 
 use crate::support::{Running, W1Tree, pipeline, repository, weir};
 
@@ -93,10 +101,56 @@ fn gets_the_blogs_messages(server: Command) {
     assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:?}");
 }
 
+/// It reads slowly, and asks whether the device is there: it is not to be told only after hours of backlog.
+#[tokio::test]
+async fn a_servers_ping_is_answered_while_a_backlog_goes_out() {
+    const WAITING: usize = 100_000;
+    let listener = TcpSocket::new_v4().unwrap();
+    // What the system takes for it in between is a small part of all.
+    listener.set_recv_buffer_size(16 << 10).unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.listen(8).unwrap();
+    let address = listener.local_addr().unwrap();
+    let spool = Spool::memory(64 << 20, &["uplink"]);
+    let fault = Event::Fault {
+        sensor: "a".into(),
+        time: "2026-11-21T23:00:00.000Z".into(),
+        reason: "stale".into(),
+        clock: None,
+    };
+    spool.append(vec![fault.into(); WAITING]);
+    let uplink = WebSocketUplink {
+        name: "uplink".into(),
+        endpoints: vec![Endpoint::parse(&format!("ws://{address}")).unwrap()],
+        credentials: Credentials::default(),
+        connect: Connect::new("d", spool.stream(), &[]),
+        place: spool.place("uplink").unwrap(),
+        order: Order::InOrder,
+        answer: Box::new(|_| {}),
+    };
+    let (_stopper, stop) = stop::channel();
+    let running = tokio::spawn(uplink::run(uplink, Link::new(), stop));
+    // The first try offers protocols, which such a server does not know.
+    let mut socket = loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = accept_async(stream).await.unwrap();
+        if let Some(Ok(Message::Text(_))) = socket.next().await {
+            break socket;
+        }
+    };
+    socket.send(Message::Ping(Bytes::new())).await.unwrap();
+    let mut before = 0;
+    while let Message::Text(_) = socket.next().await.unwrap().unwrap() {
+        before += 1;
+    }
+    println!("{before} of {WAITING} messages came before the answer to a ping");
+    assert!(before < WAITING / 2, "{before}");
+    running.abort();
+}
+
 /// The other way round: our hub takes a client that knows no more than the blog's.
 #[test]
 fn the_hub_takes_a_client_as_plain_as_the_blogs() {
-    use tokio_tungstenite::tungstenite::{Message, connect};
     let mut hub = Running::start(weir(&["hub", "--listen", "127.0.0.1:0"]));
     let address = hub.dashboard();
     let (mut socket, _) = connect(format!("ws://{address}/uplink")).unwrap();

@@ -116,18 +116,18 @@ impl Session<'_> {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut last_delivery: Option<Instant> = None;
         loop {
-            self.send_waiting().await?;
+            let has_more = self.send_some().await?;
             if last_delivery.is_some() && self.uplink.place.state().queued == 0 {
                 return Ok(());
             }
             let late = self.delivery.next_late();
             tokio::select! {
+                // What came is heard before its silence is judged, and between any two frames: pings are answered then.
+                biased;
                 () = stop.wait(), if last_delivery.is_none() => {
                     last_delivery = Some(Instant::now() + LAST_DELIVERY);
                 }
                 () = at(last_delivery) => return Ok(()),
-                () = at(late) => {}
-                changed = appended.changed() => changed.map_err(|e| e.to_string())?,
                 incoming = self.socket.next() => match incoming {
                     Some(Ok(message)) => self.hear(message)?,
                     Some(Err(error)) => return Err(error.to_string()),
@@ -140,29 +140,29 @@ impl Session<'_> {
                 () = tokio::time::sleep_until(self.progressed + ACK_DEADLINE), if self.delivery.is_waiting() => {
                     return Err(format!("the hub acked nothing for {} s", ACK_DEADLINE.as_secs()));
                 }
+                () = std::future::ready(()), if has_more => {}
+                () = at(late) => {}
+                changed = appended.changed() => changed.map_err(|e| e.to_string())?,
             }
         }
     }
 
-    /// Sends what the spool holds, as far as the window and the pace of late messages allow.
-    async fn send_waiting(&mut self) -> Result<(), String> {
-        loop {
-            let mut sent = false;
-            if let Some(turn) = self.delivery.live_turn() {
-                sent |= self.send(turn).await?;
-            }
-            let now = Instant::now();
-            if let Some(turn) = self.delivery.late_turn(now) {
-                let some = self.send(turn).await?;
-                if !some {
-                    self.delivery.has_none(now);
-                }
-                sent |= some;
-            }
-            if !sent {
-                return Ok(());
-            }
+    /// Sends a frame of what the spool holds and one of late messages, as far as the window and their pace allow. Gives
+    /// whether there may be more.
+    async fn send_some(&mut self) -> Result<bool, String> {
+        let mut sent = false;
+        if let Some(turn) = self.delivery.live_turn() {
+            sent |= self.send(turn).await?;
         }
+        let now = Instant::now();
+        if let Some(turn) = self.delivery.late_turn(now) {
+            let some = self.send(turn).await?;
+            if !some {
+                self.delivery.has_none(now);
+            }
+            sent |= some;
+        }
+        Ok(sent)
     }
 
     /// Sends the messages of one turn, in one frame where the server takes that. Gives whether there was anything.

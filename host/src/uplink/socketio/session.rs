@@ -89,16 +89,17 @@ impl Session<'_> {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut last_delivery: Option<Instant> = None;
         loop {
-            self.send_waiting().await?;
+            let has_more = self.send_some().await?;
             if last_delivery.is_some() && self.uplink.place.state().queued == 0 {
                 return Ok(());
             }
             tokio::select! {
+                // What came is heard before its silence is judged, and between any two bursts: pings are answered then.
+                biased;
                 () = stop.wait(), if last_delivery.is_none() => {
                     last_delivery = Some(Instant::now() + LAST_DELIVERY);
                 }
                 () = at(last_delivery) => return Ok(()),
-                changed = appended.changed() => changed.map_err(|e| e.to_string())?,
                 incoming = self.socket.next() => match incoming {
                     Some(Ok(message)) => self.hear(message).await?,
                     Some(Err(error)) => return Err(error.to_string()),
@@ -111,31 +112,34 @@ impl Session<'_> {
                 () = tokio::time::sleep_until(self.progressed + ACK_DEADLINE), if !self.in_flight.is_empty() => {
                     return Err(format!("the server took nothing for {} s", ACK_DEADLINE.as_secs()));
                 }
+                () = std::future::ready(()), if has_more => {}
+                changed = appended.changed() => changed.map_err(|e| e.to_string())?,
             }
         }
     }
 
-    /// Sends what the spool holds, as far as the window allows.
-    async fn send_waiting(&mut self) -> Result<(), String> {
-        while self.in_flight.len() < WINDOW && self.uplink.place.last() > self.sent {
-            let most = BURST.min(WINDOW - self.in_flight.len());
-            let waiting = self.uplink.place.read(self.sent, most).await;
-            let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(()) };
-            let mut frames = Vec::new();
-            for stored in &waiting {
-                frames.push(Message::text(self.event(stored)?));
-            }
-            if self.uplink.settings.delivered == Delivered::Read {
-                frames.push(ping(last, FIRST));
-            }
-            if self.in_flight.is_empty() {
-                self.progressed = Instant::now();
-            }
-            self.write(frames).await?;
-            self.in_flight.extend(waiting.iter().map(|stored| (stored.seq, Taken::NotYet)));
-            self.sent = last;
+    /// Sends a burst of what the spool holds, as far as the window allows. Gives whether there may be more.
+    async fn send_some(&mut self) -> Result<bool, String> {
+        let most = BURST.min(WINDOW.saturating_sub(self.in_flight.len()));
+        if most == 0 || self.uplink.place.last() == self.sent {
+            return Ok(false);
         }
-        Ok(())
+        let waiting = self.uplink.place.read(self.sent, most).await;
+        let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(false) };
+        let mut frames = Vec::new();
+        for stored in &waiting {
+            frames.push(Message::text(self.event(stored)?));
+        }
+        if self.uplink.settings.delivered == Delivered::Read {
+            frames.push(ping(last, FIRST));
+        }
+        if self.in_flight.is_empty() {
+            self.progressed = Instant::now();
+        }
+        self.write(frames).await?;
+        self.in_flight.extend(waiting.iter().map(|stored| (stored.seq, Taken::NotYet)));
+        self.sent = last;
+        Ok(true)
     }
 
     fn event(&self, stored: &Stored) -> Result<String, String> {
