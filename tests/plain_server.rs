@@ -5,9 +5,10 @@ use std::process::Command;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpSocket;
-use tokio_tungstenite::accept_async;
-use tokio_tungstenite::tungstenite::{Bytes, Message, connect};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::{Message, connect};
+use tokio_tungstenite::{WebSocketStream, accept_async};
 use weir::spool::Spool;
 use weir::stop;
 use weir::uplink::wire::{Connect, Event};
@@ -101,51 +102,109 @@ fn gets_the_blogs_messages(server: Command) {
     assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:?}");
 }
 
-/// It reads slowly, and asks whether the device is there: it is not to be told only after hours of backlog.
+/// A plain server in the hand of the test, and a device with so many messages for it.
+struct Slow {
+    listener: TcpListener,
+    device: JoinHandle<()>,
+    _stopper: stop::Stopper,
+}
+
+impl Slow {
+    fn new(waiting: usize) -> Slow {
+        let socket = TcpSocket::new_v4().unwrap();
+        // What the system takes for it is a small part of all.
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(8).unwrap();
+        let address = listener.local_addr().unwrap();
+        let spool = Spool::memory(64 << 20, &["uplink"]);
+        let fault = Event::Fault {
+            sensor: "a".into(),
+            time: "2026-11-21T23:00:00.000Z".into(),
+            reason: "stale".into(),
+            clock: None,
+        };
+        spool.append(vec![fault.into(); waiting]);
+        let uplink = WebSocketUplink {
+            name: "uplink".into(),
+            endpoints: vec![Endpoint::parse(&format!("ws://{address}")).unwrap()],
+            credentials: Credentials::default(),
+            connect: Connect::new("d", spool.stream(), &[]),
+            place: spool.place("uplink").unwrap(),
+            order: Order::InOrder,
+            answer: Box::new(|_| {}),
+        };
+        let (stopper, stop) = stop::channel();
+        let device = tokio::spawn(uplink::run(uplink, Link::new(), stop));
+        Slow { listener, device, _stopper: stopper }
+    }
+
+    /// The next connection, after its first message.
+    async fn connection(&self) -> WebSocketStream<TcpStream> {
+        loop {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            let mut socket = accept_async(stream).await.unwrap();
+            // The first try offers protocols, which such a server does not know.
+            if let Some(Ok(Message::Text(_))) = socket.next().await {
+                return socket;
+            }
+        }
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.device.abort();
+    }
+}
+
+/// The next message's number.
+async fn number(socket: &mut WebSocketStream<TcpStream>) -> u64 {
+    loop {
+        if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+            return serde_json::from_str::<Value>(&text).unwrap()["seq"].as_u64().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_servers_ping_is_answered_while_a_backlog_goes_out() {
     const WAITING: usize = 100_000;
-    let listener = TcpSocket::new_v4().unwrap();
-    // What the system takes for it in between is a small part of all.
-    listener.set_recv_buffer_size(16 << 10).unwrap();
-    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = listener.listen(8).unwrap();
-    let address = listener.local_addr().unwrap();
-    let spool = Spool::memory(64 << 20, &["uplink"]);
-    let fault = Event::Fault {
-        sensor: "a".into(),
-        time: "2026-11-21T23:00:00.000Z".into(),
-        reason: "stale".into(),
-        clock: None,
-    };
-    spool.append(vec![fault.into(); WAITING]);
-    let uplink = WebSocketUplink {
-        name: "uplink".into(),
-        endpoints: vec![Endpoint::parse(&format!("ws://{address}")).unwrap()],
-        credentials: Credentials::default(),
-        connect: Connect::new("d", spool.stream(), &[]),
-        place: spool.place("uplink").unwrap(),
-        order: Order::InOrder,
-        answer: Box::new(|_| {}),
-    };
-    let (_stopper, stop) = stop::channel();
-    let running = tokio::spawn(uplink::run(uplink, Link::new(), stop));
-    // The first try offers protocols, which such a server does not know.
-    let mut socket = loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut socket = accept_async(stream).await.unwrap();
-        if let Some(Ok(Message::Text(_))) = socket.next().await {
-            break socket;
-        }
-    };
-    socket.send(Message::Ping(Bytes::new())).await.unwrap();
+    let slow = Slow::new(WAITING);
+    let mut socket = slow.connection().await;
+    socket.send(Message::Ping("of the server".into())).await.unwrap();
     let mut before = 0;
-    while let Message::Text(_) = socket.next().await.unwrap().unwrap() {
-        before += 1;
+    loop {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Text(_) => before += 1,
+            Message::Pong(_) => break,
+            _ => {}
+        }
     }
     println!("{before} of {WAITING} messages came before the answer to a ping");
     assert!(before < WAITING / 2, "{before}");
-    running.abort();
+}
+
+#[tokio::test]
+async fn what_a_server_did_not_read_before_its_end_comes_again() {
+    const WAITING: u64 = 10_000;
+    let slow = Slow::new(usize::try_from(WAITING).unwrap());
+    let mut socket = slow.connection().await;
+    // The answers to its pings go out as it reads.
+    let mut read = 0;
+    while read < WAITING / 2 {
+        read = number(&mut socket).await;
+    }
+    drop(socket);
+    let mut socket = slow.connection().await;
+    let again = number(&mut socket).await;
+    println!("{read} were read, and it goes on with {again}");
+    assert!(1 < again && again <= read + 1, "{again}");
+    let mut expected = again + 1;
+    while expected <= WAITING {
+        assert_eq!(number(&mut socket).await, expected);
+        expected += 1;
+    }
 }
 
 /// The other way round: our hub takes a client that knows no more than the blog's.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::again::at;
 use super::delivery::{Delivery, Kind, Order, Turn};
-use super::socket::{ACK_DEADLINE, PING_EVERY, SILENCE, Socket, write};
+use super::socket::{ACK_DEADLINE, PING_EVERY, Ping, SILENCE, Socket, write};
 use super::websocket::WebSocketUplink;
 use super::wire::{self, Connect, Event, GIVEN_UP, HubMessage, as_late, to_json};
 use crate::spool::Stored;
@@ -129,7 +129,7 @@ impl Session<'_> {
                 }
                 () = at(last_delivery) => return Ok(()),
                 incoming = self.socket.next() => match incoming {
-                    Some(Ok(message)) => self.hear(message)?,
+                    Some(Ok(message)) => self.hear(message).await?,
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the hub closed the connection".to_owned()),
                 },
@@ -184,9 +184,8 @@ impl Session<'_> {
         }
         match self.form {
             Form::Plain => {
-                let frames =
-                    waiting.iter().map(|stored| Message::text(stored.json.as_ref())).collect();
-                self.write(frames).await?;
+                let messages = waiting.iter().map(|stored| Message::text(stored.json.as_ref()));
+                self.write(messages.chain([Ping::First.behind(last)]).collect()).await?;
             }
             Form::Weir => {
                 let frame = array(&waiting, turn.kind, (turn.after, last));
@@ -195,10 +194,6 @@ impl Session<'_> {
         }
         self.delivery.has_sent(turn.kind, waiting.len() as u64, last, now);
         *self.ever_sent = last.max(*self.ever_sent);
-        if self.form == Form::Plain {
-            // Nobody acks: what the socket took is delivered, as far as can be known.
-            self.uplink.place.ack(self.delivery.ack(last, None));
-        }
         Ok(true)
     }
 
@@ -206,7 +201,7 @@ impl Session<'_> {
         write(&mut self.socket, frames, "hub").await
     }
 
-    fn hear(&mut self, message: Message) -> Result<(), String> {
+    async fn hear(&mut self, message: Message) -> Result<(), String> {
         self.heard = Instant::now();
         let text = match message {
             Message::Text(text) if self.form == Form::Weir => text,
@@ -216,6 +211,18 @@ impl Session<'_> {
                 return Err(format!("the hub closed the connection: {code}{reason}"));
             }
             Message::Close(None) => return Err("the hub closed the connection".to_owned()),
+            Message::Pong(told) if self.form == Form::Plain => {
+                match Ping::answered(&told) {
+                    Some((Ping::First, number)) => {
+                        self.write(vec![Ping::Second.behind(number)]).await?;
+                    }
+                    Some((Ping::Second, number)) if number <= *self.ever_sent => {
+                        self.take_ack(number, None);
+                    }
+                    _ => {}
+                }
+                return Ok(());
+            }
             // A plain server may say what it likes.
             _ => return Ok(()),
         };
@@ -226,15 +233,19 @@ impl Session<'_> {
                     return Err(self.never_sent(highest));
                 }
                 self.has_acked = true;
-                let before = self.delivery.acked_of_all();
-                self.uplink.place.ack(self.delivery.ack(seq, ahead));
-                if self.delivery.acked_of_all() != before {
-                    self.progressed = Instant::now();
-                }
+                self.take_ack(seq, ahead);
                 Ok(())
             }
             Ok(HubMessage::Command { id, command }) => self.refuse(id, &command),
             Err(error) => Err(format!("the hub sent a message that is not of the wire: {error}")),
+        }
+    }
+
+    fn take_ack(&mut self, seq: u64, ahead: Option<(u64, u64)>) {
+        let before = self.delivery.acked_of_all();
+        self.uplink.place.ack(self.delivery.ack(seq, ahead));
+        if self.delivery.acked_of_all() != before {
+            self.progressed = Instant::now();
         }
     }
 

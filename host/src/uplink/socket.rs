@@ -39,6 +39,36 @@ pub(super) fn config() -> WebSocketConfig {
     config
 }
 
+/// Which of the two pings behind a message. Frames are read in order, so that the answer to the first says that the peer's
+/// WebSocket has read all before it. The second is sent then: Node runs the handlers of what it read before it reads on, so
+/// that its answer says that they have run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ping {
+    First = 1,
+    Second = 2,
+}
+
+impl Ping {
+    /// A ping that comes back with the number of the last message before it.
+    pub(super) fn behind(self, number: u64) -> Message {
+        let mut told = number.to_be_bytes().to_vec();
+        told.push(self as u8);
+        Message::Ping(told.into())
+    }
+
+    /// Which one an answer is to, and its number; nothing when it is only a sign of life.
+    pub(super) fn answered(told: &[u8]) -> Option<(Ping, u64)> {
+        let (number, round) = told.split_first_chunk()?;
+        let ping = match round {
+            [1] => Ping::First,
+            [2] => Ping::Second,
+            _ => return None,
+        };
+        Some((ping, u64::from_be_bytes(*number)))
+    }
+}
+
 /// Sends frames, all at once. `peer` is what an error calls the other end.
 pub(super) async fn write(
     socket: &mut Socket,

@@ -14,7 +14,7 @@ use crate::spool::Stored;
 use crate::stop::Stop;
 use crate::uplink::again::at;
 use crate::uplink::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
-use crate::uplink::socket::{ACK_DEADLINE, PING_EVERY, SILENCE, Socket, write};
+use crate::uplink::socket::{ACK_DEADLINE, PING_EVERY, Ping, SILENCE, Socket, write};
 
 /// Most messages that are sent and not known to be delivered.
 const WINDOW: usize = 1_024;
@@ -32,19 +32,6 @@ struct Session<'u> {
     heard: Instant,
     /// When something was delivered, or nothing waited for it.
     progressed: Instant,
-}
-
-/// The two pings behind a message. Frames are read in order, so that the answer to the first says that the server's
-/// WebSocket has read all before it. The second is sent then: Node runs the handlers of what it read before it reads on, so
-/// that its answer says that they have run.
-const FIRST: u8 = 1;
-const SECOND: u8 = 2;
-
-/// A ping that comes back with the number of the last message before it.
-fn ping(number: u64, round: u8) -> Message {
-    let mut told = number.to_be_bytes().to_vec();
-    told.push(round);
-    Message::Ping(told.into())
 }
 
 /// Whether the server took a message.
@@ -131,7 +118,7 @@ impl Session<'_> {
             frames.push(Message::text(self.event(stored)?));
         }
         if self.uplink.settings.delivered == Delivered::Read {
-            frames.push(ping(last, FIRST));
+            frames.push(Ping::First.behind(last));
         }
         if self.in_flight.is_empty() {
             self.progressed = Instant::now();
@@ -171,13 +158,13 @@ impl Session<'_> {
         self.heard = Instant::now();
         let text = match message {
             Message::Text(text) => text,
-            Message::Pong(number) => {
-                // One that is only a sign of life has no number.
-                let Some((number, [round])) = number.split_first_chunk() else { return Ok(()) };
-                let number = u64::from_be_bytes(*number);
-                match *round {
-                    FIRST => self.write(vec![ping(number, SECOND)]).await?,
-                    _ => self.take(|seq| seq <= number),
+            Message::Pong(told) => {
+                match Ping::answered(&told) {
+                    Some((Ping::First, number)) => {
+                        self.write(vec![Ping::Second.behind(number)]).await?;
+                    }
+                    Some((Ping::Second, number)) => self.take(|seq| seq <= number),
+                    None => {}
                 }
                 return Ok(());
             }
