@@ -21,12 +21,12 @@ pub use signals::Signals;
 
 use self::prepared::Prepared;
 use self::ways_out::{open_spool, spawn_uplinks};
+use super::Pipeline;
 use super::health::Health;
 use super::record::{Header, Recorder};
 use super::reload::{Reload, ReloadAt, refuse};
 use super::sink::{Intake, Passed, Sink, ended_lines, spawn_chain};
 use super::ticks::tick;
-use super::{DASHBOARD, Pipeline};
 use crate::data_dir::DataDir;
 use crate::hub;
 use crate::output::show_status;
@@ -35,7 +35,7 @@ use crate::reading::WallClock;
 use crate::sensor::{Sampled, Sampling, SystemPaths};
 use crate::spool::{Place, Spool};
 use crate::stop::{self, Stopper};
-use crate::uplink::Scribe;
+use crate::uplink::{DASHBOARD, Scribe};
 
 /// Most batches and ticks that wait for the chain. When it is full, sampling waits and counts the cycles it misses.
 const CHAIN_QUEUE: usize = 64;

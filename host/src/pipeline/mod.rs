@@ -278,6 +278,3 @@ pub enum Protocol {
     /// Events of socket.io.
     SocketIo(SocketIoSettings),
 }
-
-/// The name of the uplink to the hub inside this process.
-const DASHBOARD: &str = "dashboard";

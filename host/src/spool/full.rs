@@ -64,6 +64,11 @@ impl Relief {
         self.surplus.bytes > 0 || self.surplus.older_than > 0
     }
 
+    /// Nothing more goes for want of room: the next step sees whether there is enough.
+    pub(super) fn wants_no_more(&mut self) {
+        self.surplus.bytes = 0;
+    }
+
     /// Takes the oldest chunks that are left, in order. Gives whether there was enough.
     pub(super) fn take_oldest(&mut self, found: &[Found]) -> bool {
         for found in found {

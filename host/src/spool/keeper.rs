@@ -17,7 +17,7 @@ use super::store::{self, Change, Folder, Store, StoreError};
 use super::{Added, SpoolSettings};
 use crate::uplink::wire::Body;
 use load::{first_load, load, set_aside};
-use told::{say_what_was_given_up, tell_of_forsaken};
+use told::{say_what_was_given_up, tell_of_places};
 
 /// Why a disk that works again is left alone.
 const OTHERS: &str =
@@ -57,7 +57,7 @@ impl Keeper {
                     queue.disk.state = DiskState::Working;
                     if let Some((meta, gone)) = found {
                         queue.resume(meta.clone(), gone, bytes, now);
-                        tell_of_forsaken(&queue, &meta);
+                        tell_of_places(&queue, &meta);
                     }
                     store = Some(opened);
                 }
@@ -286,6 +286,9 @@ impl Keeper {
             let (upto, enough) = relief.thin(&found, keep_one_in);
             has_enough = enough || upto > surplus.thinned;
             self.queue().was_thinned(upto);
+            if has_enough {
+                relief.wants_no_more();
+            }
         }
         if !has_enough || surplus.older_than > 0 {
             let mut next = 1;

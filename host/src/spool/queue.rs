@@ -316,8 +316,10 @@ impl Queue {
         }
         let limit = self.limit();
         let mut bytes = 0;
-        let later = self.memory.range(self.first_after(after)..);
-        let fitting = later.map(|held| &held.stored).take(most).take_while(|stored| {
+        let later = self.memory.range(self.first_after(after)..).map(|held| &held.stored);
+        // What was given up on the disk may be here as well.
+        let kept = later.filter(|stored| !self.gone.contains(stored.seq));
+        let fitting = kept.take(most).take_while(|stored| {
             let is_first = bytes == 0;
             bytes += stored.json.len();
             stored.seq <= limit && (is_first || bytes <= READ_BYTES)

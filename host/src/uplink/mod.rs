@@ -19,6 +19,9 @@ mod tls;
 mod websocket;
 pub mod wire;
 
+/// The name of the way out to the hub inside this process, which no other has.
+pub const DASHBOARD: &str = "dashboard";
+
 pub use credentials::{CredentialError, CredentialFiles, Credentials};
 pub use delivery::Order;
 pub use endpoint::{Endpoint, Token};

@@ -8,9 +8,9 @@ use toml::de::DeValue;
 
 use super::{Checker, Unique, mqtt, parse_name, place, socketio};
 use crate::pipeline::keys::Keys;
-use crate::pipeline::{DASHBOARD, Protocol, Uplink};
+use crate::pipeline::{Protocol, Uplink};
 use crate::spool::{self, SpoolSettings, WhenFull};
-use crate::uplink::{Endpoint, Order, TlsSettings};
+use crate::uplink::{DASHBOARD, Endpoint, Order, TlsSettings};
 
 /// Most uplinks: each is a connection and a place in the spool.
 const MOST_UPLINKS: usize = 8;

@@ -12,7 +12,7 @@ use crate::hub::{self, Door, Gate, HubTls, Listening, TlsFiles};
 use crate::output::{AlarmOutputs, Pin, PinError, PinSettings, open};
 use crate::pipeline::health::UplinkLink;
 use crate::pipeline::sink::Intake;
-use crate::pipeline::{DASHBOARD, Pipeline, Protocol, Shows, Stage, Uplink};
+use crate::pipeline::{Pipeline, Protocol, Shows, Stage, Uplink};
 use crate::plugin::PluginKind;
 use crate::reading::Series;
 use crate::spool::{Place, Spool};
@@ -21,7 +21,8 @@ use crate::uplink::mqtt::{self, MqttSettings, MqttUplink};
 use crate::uplink::socketio::{self, SocketIoSettings, SocketIoUplink};
 use crate::uplink::wire::Connect;
 use crate::uplink::{
-    self, Answer, CredentialFiles, Credentials, Endpoint, Link, Order, Token, WebSocketUplink,
+    self, Answer, CredentialFiles, Credentials, DASHBOARD, Endpoint, Link, Order, Token,
+    WebSocketUplink,
 };
 
 type Outputs = (AlarmOutputs, Vec<Box<dyn Pin>>);

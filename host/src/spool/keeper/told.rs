@@ -4,8 +4,11 @@ use crate::spool::Added;
 use crate::spool::queue::{Meta, Queue, UNCLEAN};
 use crate::uplink::wire::Event;
 
-/// Says what is given up with uplinks that are not in the file any more.
-pub(super) fn tell_of_forsaken(queue: &Queue, meta: &Meta) {
+/// Says what is given up with uplinks that are not in the file any more, and which one goes on under another name.
+pub(super) fn tell_of_places(queue: &Queue, meta: &Meta) {
+    if let Some((uplink, before)) = queue.heir(meta) {
+        tracing::info!(%uplink, "This uplink goes on where `{before}` was, which is not in the file any more.");
+    }
     for (uplink, queued) in queue.forsaken(meta) {
         if queued > 0 {
             tracing::warn!(%uplink, queued, "There is no uplink of this name any more: what waited for it alone is given up.");

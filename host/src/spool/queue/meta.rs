@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Queue, UNCLEAN};
 use crate::ranges::Ranges;
 use crate::spool::store::{Known, StoreError};
+use crate::uplink::DASHBOARD;
 
 /// What the spool must know when it starts again. Its form is in the file: a change needs a new version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,11 +90,15 @@ impl Queue {
         places.map(|(name, acked)| (name.clone(), self.queued(*acked))).collect()
     }
 
-    /// Where one name is gone and one is new, the new one is the same uplink under another name: it and its old name.
-    fn heir(&self, meta: &Meta) -> Option<(String, String)> {
-        let known = |name: &str| meta.places.iter().any(|(known, _)| known == name);
-        let mut new = self.places.iter().filter(|place| !known(&place.name));
-        let mut old = meta.places.iter().filter(|(name, _)| self.place(name).is_none());
+    /// Where one name is gone and one is new, the new one is the same uplink under another name: it and its old name. The hub
+    /// inside this process is not: what it has, nobody else has.
+    pub(in crate::spool) fn heir(&self, meta: &Meta) -> Option<(String, String)> {
+        let is_new = |name: &str| meta.places.iter().all(|(known, _)| known != name);
+        let is_gone = |name: &str| self.place(name).is_none();
+        let new = self.places.iter().filter(|place| is_new(&place.name));
+        let mut new = new.filter(|place| place.name != DASHBOARD);
+        let old = meta.places.iter().filter(|(name, _)| is_gone(name));
+        let mut old = old.filter(|(name, _)| name != DASHBOARD);
         match (new.next(), new.next(), old.next(), old.next()) {
             (Some(new), None, Some((old, _)), None) => Some((new.name.clone(), old.clone())),
             _ => None,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::gone::NOTICE_BYTES;
 use super::*;
 use crate::spool::store::{Change, Committed};
+use crate::uplink::DASHBOARD;
 
 fn fault(sensor: &str) -> Body {
     Body::Event(Event::Fault {
@@ -206,6 +207,9 @@ fn an_uplink_under_another_name_keeps_its_place_and_one_that_is_gone_is_told() {
     // Which of the two it was cannot be told.
     assert_eq!(resume(&["one"]).0, [3]);
     assert_eq!(resume(&["hub", "broker", "third"]), (vec![2, 0, 3], vec![]));
+    // A page has not what a broker was to have.
+    let alone = vec![("broker".to_owned(), 3)];
+    assert_eq!(resume(&["hub", DASHBOARD]), (vec![2, 3], alone));
 }
 
 /// One thing that happens to a queue.

@@ -131,3 +131,48 @@ fn a_full_disk_gives_up_the_oldest_or_thins_them_out_and_says_so() {
     }
     assert!(reach[1] > 3 * reach[0], "{reach:?}");
 }
+
+/// Five sensors, each second of these minutes, with an alarm each minute, and no hub. Gives what a hub has afterwards, and the
+/// numbers of the alarms.
+fn minutes(settings: SpoolSettings, minutes: std::ops::Range<u64>) -> (Hub, SpoolState, Vec<u64>) {
+    let keeper = Keeper::open(settings, Some(Box::new(Disk::new(1))), &["hub"]);
+    let mut alarms = Vec::new();
+    for second in minutes.start * 60..minutes.end * 60 {
+        let now = Duration::from_secs(second);
+        keeper.append((0..5).map(|sensor| reading(sensor, second)).collect(), now);
+        if second % 60 == 0 {
+            keeper.append(vec![alarm()], now);
+            alarms.push(keeper.queue().last());
+        }
+        keeper.step(now);
+    }
+    let mut hub = Hub::default();
+    drain(&keeper, &mut hub, Duration::from_secs(minutes.end * 60));
+    let state = keeper.queue().state();
+    hub.account(state.last);
+    (hub, state, alarms)
+}
+
+#[test]
+fn what_is_too_old_is_declared_and_not_sent_though_it_is_in_memory() {
+    let longest = Duration::from_secs(60);
+    let settings = SpoolSettings { longest, memory_bytes: 8 << 20, ..SpoolSettings::default() };
+    let (hub, state, _) = minutes(settings, 0..10);
+    assert!(hub.declared() > state.last / 2, "{} of {}", hub.declared(), state.last);
+}
+
+#[test]
+fn thinning_out_keeps_alarms_though_it_frees_less_than_it_should() {
+    let settings = SpoolSettings {
+        most_bytes: 1 << 20,
+        longest: Duration::from_secs(3_600),
+        when_full: WhenFull::ThinOut { keep_one_in: 2 },
+        ..SpoolSettings::default()
+    };
+    // It has lived for longer than messages are kept, so that their age is looked at in each step.
+    let (hub, state, alarms) = minutes(settings, 120..155);
+    println!("{} of {} messages are left", hub.got.len(), state.last);
+    assert!(state.dropped > 1_000, "it was full");
+    let lost = alarms.iter().filter(|seq| !hub.got.contains_key(seq)).count();
+    assert_eq!(lost, 0, "of {} alarms", alarms.len());
+}
