@@ -23,6 +23,8 @@ use crate::uplink::wire::{Connect, HubMessage, PLAIN_PROTOCOL, PROTOCOL, to_json
 
 /// Largest frame from a device: about two thousand readings.
 const LARGEST_MESSAGE: usize = 256 << 10;
+/// What is read at once: each connection holds so much.
+const READ_BUFFER: usize = 8 << 10;
 /// A device that opens a connection says who it is within this.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// A hub that still opens its store lets a device wait for so long, and refuses it then: it comes back later.
@@ -51,6 +53,7 @@ pub(super) async fn uplink(
     upgrade
         .max_message_size(LARGEST_MESSAGE)
         .max_frame_size(LARGEST_MESSAGE)
+        .read_buffer_size(READ_BUFFER)
         .protocols([PROTOCOL, PLAIN_PROTOCOL])
         .on_upgrade(move |socket| serve(socket, served, peer, admission))
 }

@@ -45,8 +45,16 @@ type Known = Option<Arc<[KnownToken]>>;
 struct Tokens {
     /// Where they come from, if that can change.
     folder: Option<PathBuf>,
-    read_at: Mutex<Option<Stamp>>,
+    read: Mutex<Read>,
     known: watch::Sender<Known>,
+}
+
+/// How the file was when it was read.
+#[derive(Debug, Default)]
+struct Read {
+    stamp: Option<Stamp>,
+    /// What is wrong with it now, which is told once. It is tried again until it is read.
+    trouble: Option<String>,
 }
 
 impl Gate {
@@ -60,14 +68,14 @@ impl Gate {
         let known = [tokens::known(device, token)].into();
         Gate::new(Some(Tokens {
             folder: None,
-            read_at: Mutex::default(),
+            read: Mutex::default(),
             known: watch::Sender::new(Some(known)),
         }))
     }
 
     /// Asks for the tokens that are in this folder. Later changes of them are seen.
     pub fn of_folder(folder: &Path, asked: Asked) -> Result<Gate, TokensError> {
-        let read_at = stamp(&tokens::file(folder));
+        let read = Read { stamp: stamp(&tokens::file(folder)), trouble: None };
         let known: Known = tokens::read(folder)?.map(Into::into);
         let known = match asked {
             Asked::Everybody => known.or_else(|| Some(Arc::new([]))),
@@ -75,7 +83,7 @@ impl Gate {
         };
         Ok(Gate::new(Some(Tokens {
             folder: Some(folder.to_path_buf()),
-            read_at: Mutex::new(read_at),
+            read: Mutex::new(read),
             known: watch::Sender::new(known),
         })))
     }
@@ -101,15 +109,18 @@ impl Gate {
 
     /// Reads the tokens again when their file has changed. Waits for the disk.
     pub(super) fn refresh(&self) {
-        let Some(Tokens { folder: Some(folder), read_at, known }) = &self.tokens else { return };
+        let Some(Tokens { folder: Some(folder), read, known }) = &self.tokens else { return };
         // One at a time, so that no older file comes after a newer one, and a disk that hangs holds up no more than one.
-        let Ok(mut read_at) = read_at.try_lock() else { return };
+        let Ok(mut read) = read.try_lock() else { return };
         let now = stamp(&tokens::file(folder));
-        if *read_at == now {
+        if read.stamp == now && read.trouble.is_none() {
             return;
         }
-        *read_at = now;
-        match tokens::read(folder) {
+        let found = tokens::read(folder);
+        if found.is_ok() {
+            *read = Read { stamp: now, trouble: None };
+        }
+        match found {
             Ok(Some(tokens)) => {
                 let count = tokens.len();
                 known.send_replace(Some(tokens.into()));
@@ -123,7 +134,10 @@ impl Gate {
             Ok(None) => {}
             Err(error) => {
                 let why = excerpt(&with_causes(&error));
-                tracing::warn!("The tokens stay as they were: {why}.");
+                if read.trouble.as_ref() != Some(&why) {
+                    tracing::warn!("The tokens stay as they were: {why}.");
+                    read.trouble = Some(why);
+                }
             }
         }
     }

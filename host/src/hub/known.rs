@@ -20,6 +20,9 @@ pub(super) use saved::{SavedDevice, SavedNumbers};
 pub(super) const SENSORS: usize = 256;
 /// Most sensors that a device found beside those of its pipeline: on a bad cable ids appear that nobody has.
 const FOUND: usize = 64;
+/// Most connections of a device: those of plain clients on one machine share a name, and one that is cut leaves an old one behind
+/// for half a minute.
+const CONNECTIONS: u32 = 32;
 /// Longest name of a device, a sensor or an alarm, in characters.
 pub(super) const LONGEST_NAME: usize = 64;
 /// Most devices: each takes some kilobytes beside its readings. When there are as many, those give way that are not connected
@@ -37,6 +40,8 @@ pub(super) enum Refused {
     TooManySensors,
     #[error("a device may have {STREAMS} connections with streams of their own")]
     TooManyStreams,
+    #[error("a device may have {CONNECTIONS} connections")]
+    TooManyConnections,
     #[error(
         "more than {RANGES} ranges of its numbers are missing: it must send or declare them first"
     )]
@@ -200,6 +205,9 @@ impl Device {
 
     /// A connection begins.
     pub(super) fn connect(&mut self, connect: Connect) -> Result<(), Refused> {
+        if self.connections >= CONNECTIONS {
+            return Err(Refused::TooManyConnections);
+        }
         let stream = connect.stream;
         self.follow(stream, connect.from)?;
         let described = self.describe(connect);

@@ -21,6 +21,9 @@ use crate::uplink::wire::{Connect, Event, to_json};
 /// Most updates that a slow browser may be behind before it is sent everything anew.
 const UPDATES: usize = 1_024;
 
+/// Longest of them with messages, in bytes: they are kept for the slowest browser. Our own devices' frames make shorter ones.
+const LONGEST_UPDATE: usize = 32 << 10;
+
 /// Most bytes of frames that wait for the store. Beyond that devices wait.
 const WAITING_BYTES: usize = 8 << 20;
 /// So many are stored before their time: less than what a device sends before it waits for an ack.
@@ -278,7 +281,9 @@ impl Hub {
                 none => *none = Some(room),
             }
         }
-        if !news.is_empty() {
+        if news.iter().map(String::len).sum::<usize>() > LONGEST_UPDATE {
+            tell = Tell::Everything;
+        } else if !news.is_empty() {
             let json =
                 format!(r#"{{"device":{},"messages":[{}]}}"#, to_json(&name), news.join(","));
             self.tell(Update::Told("messages", json.into()));

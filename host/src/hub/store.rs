@@ -140,7 +140,7 @@ impl Store {
 
 /// The library panics when it meets what cannot be in a file that it wrote.
 fn contained<T>(call: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Trouble> {
-    // Nothing of ours is changed in such a call, and a database that panicked is dropped.
+    // Nothing of ours is changed in such a call. The writer drops a database that panicked; after a question its next commit finds out.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(done) => done.map_err(Trouble::from),
         Err(_) => Err(Trouble::Damaged("its contents make no sense".to_owned())),

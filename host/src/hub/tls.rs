@@ -30,12 +30,14 @@ pub struct HubTls {
 struct Loaded {
     stamps: Vec<Option<Stamp>>,
     acceptor: TlsAcceptor,
+    /// What is wrong with the files now, which is told once. They are tried again until they are read.
+    trouble: Option<String>,
 }
 
 impl HubTls {
     /// Reads the files.
     pub fn new(files: TlsFiles) -> Result<HubTls, TlsError> {
-        let now = Loaded { stamps: stamps(&files), acceptor: acceptor(&files)? };
+        let now = Loaded { stamps: stamps(&files), acceptor: acceptor(&files)?, trouble: None };
         Ok(HubTls { files, now: Mutex::new(now) })
     }
 
@@ -52,21 +54,25 @@ impl HubTls {
     /// Reads the files again when one of them has changed, as certbot does every other month. Waits for the disk.
     pub(super) fn refresh(&self) {
         let stamps = stamps(&self.files);
-        if self.now.lock().unwrap_or_else(PoisonError::into_inner).stamps == stamps {
+        let now = || self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |now: &Loaded| now.stamps == stamps && now.trouble.is_none();
+        if is_same(&now()) {
             return;
         }
         let renewed = acceptor(&self.files);
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        now.stamps = stamps;
+        let mut now = now();
         match renewed {
             Ok(acceptor) => {
-                now.acceptor = acceptor;
+                *now = Loaded { stamps, acceptor, trouble: None };
                 tracing::info!("The hub's certificate was read anew.");
             }
             // Half of a renewal, perhaps: the other file comes next.
             Err(error) => {
                 let why = excerpt(&with_causes(&error));
-                tracing::warn!("The hub goes on with the certificate that it has: {why}.");
+                if now.trouble.as_ref() != Some(&why) {
+                    tracing::warn!("The hub goes on with the certificate that it has: {why}.");
+                    now.trouble = Some(why);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
@@ -223,13 +223,13 @@ fn change(
 ) -> Result<(), TokensError> {
     let failed = |source| failed(folder, source);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    // Root makes tokens for a hub that runs as another user, who must be able to read them.
+    let owner = std::fs::metadata(folder).map_err(failed)?;
+    let is_anothers = rustix::process::geteuid().is_root() && owner.uid() != 0;
+    let owner = is_anothers.then(|| (owner.uid(), owner.gid()));
     // Not the folder's own lock: a hub that runs holds that one.
-    let lock = folder.join("tokens.lock");
-    // The folder may be of another user, who must not lead root to a file elsewhere.
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK);
-    let lock = options.open(lock).map_err(failed)?;
-    File::lock(&lock).map_err(failed)?;
+    let path = folder.join("tokens.lock");
+    let lock = lock(&path, owner).map_err(|source| TokensError::File { file: path, source })?;
     let mut tokens = read(folder)?.unwrap_or_default();
     change(&mut tokens)?;
     let mut text = format!("{HEAD}\n");
@@ -238,14 +238,31 @@ fn change(
     }
     let file = file(folder);
     let parts = [text.as_bytes()];
-    // Root makes tokens for a hub that runs as another user, who must be able to read them.
-    let owner = std::fs::metadata(folder).map_err(failed)?;
-    let written = if rustix::process::geteuid().is_root() && owner.uid() != 0 {
-        file::write_atomically_for((owner.uid(), owner.gid()), &file, &parts)
-    } else {
-        file::write_atomically(&file, &parts)
+    let written = match owner {
+        Some(owner) => file::write_atomically_for(owner, &file, &parts),
+        None => file::write_atomically(&file, &parts),
     };
+    drop(lock);
     written.map_err(failed)
+}
+
+/// Takes the lock. One that is new is given to this user; no other is, for it might be a name of a file elsewhere.
+fn lock(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+    // The folder may be of another user, who must not lead root to a file elsewhere.
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(NO_LINK);
+    let lock = match options.clone().create_new(true).open(path) {
+        Ok(new) => {
+            if let Some((user, group)) = owner {
+                fchown(&new, Some(user), Some(group))?;
+            }
+            new
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path)?,
+        Err(error) => return Err(error),
+    };
+    lock.lock()?;
+    Ok(lock)
 }
 
 fn failed(folder: &Path, source: io::Error) -> TokensError {
@@ -312,7 +329,9 @@ mod tests {
         assert_eq!(std::fs::read(&other).unwrap(), b"of root");
         assert_eq!(untouched.uid(), rustix::process::geteuid().as_raw());
         if user != 0 {
-            assert_eq!(std::fs::metadata(file(&hub)).unwrap().uid(), user);
+            for file in [file(&hub), hub.join("tokens.lock")] {
+                assert_eq!(std::fs::metadata(&file).unwrap().uid(), user, "{}", file.display());
+            }
         }
     }
 

@@ -53,8 +53,8 @@ pub struct Credentials {
     reading: Option<JoinHandle<Option<Read>>>,
 }
 
-/// How the files looked, and what was in them.
-type Read = (Vec<Option<Stamp>>, Result<Credentials, Vec<CredentialError>>);
+/// What is in files that have changed.
+type Read = Result<Credentials, Vec<CredentialError>>;
 
 impl Credentials {
     /// Reads the files; all that is wrong with them is told.
@@ -86,22 +86,19 @@ impl Credentials {
         Credentials { token: Some(token), ..Credentials::default() }
     }
 
-    /// Reads the files again where one has changed. Those that cannot be used leave all as it is: half of a renewal, perhaps.
+    /// Reads the files again where one has changed. Those that cannot be used, half of a renewal perhaps, leave all as it is
+    /// and are tried again.
     pub(super) async fn refresh(&mut self, uplink: &str) {
         let (files, before) = (self.files.clone(), self.stamps.clone());
         let mut reading = self.reading.take().unwrap_or_else(|| {
-            spawn_blocking(move || {
-                let stamps = files.stamps();
-                (stamps != before).then(|| (stamps, Credentials::read(files)))
-            })
+            spawn_blocking(move || (files.stamps() != before).then(|| Credentials::read(files)))
         });
         match timeout(READING, &mut reading).await {
-            Ok(Ok(Some((_, Ok(read))))) => {
+            Ok(Ok(Some(Ok(read)))) => {
                 *self = read;
                 tracing::info!(%uplink, "The uplink's token and certificates were read anew.");
             }
-            Ok(Ok(Some((stamps, Err(errors))))) => {
-                self.stamps = stamps;
+            Ok(Ok(Some(Err(errors)))) => {
                 for error in errors {
                     let why = excerpt(&with_causes(&error));
                     tracing::warn!(

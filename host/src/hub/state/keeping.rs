@@ -72,6 +72,15 @@ impl Hub {
         self.stored.send_replace(batch.turn);
     }
 
+    /// The devices of a batch are in it whole.
+    pub(in crate::hub) fn describe(&self, batch: &mut Batch) {
+        let known = self.known();
+        for (name, _, rest) in &mut batch.devices {
+            let device = known.devices.get(name);
+            *rest = device.map(|device| to_json(&SavedDevice::from(device)));
+        }
+    }
+
     /// All devices go into the next batch, whole.
     pub(in crate::hub) fn touch_all(&self) {
         let mut known = self.known();

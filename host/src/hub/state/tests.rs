@@ -89,3 +89,40 @@ fn a_connection_that_was_refused_is_not_counted() {
     }
     assert!(!hub.known().devices["d"].connected);
 }
+
+#[test]
+fn a_device_has_only_so_many_connections() {
+    let hub = Hub::new(Keeps::InMemory);
+    let mut connections = 0;
+    while connect(&hub, "d", &[]).is_ok() {
+        connections += 1;
+        assert!(connections < 100);
+    }
+    assert_eq!(connect(&hub, "d", &[]), Err(Refused::TooManyConnections));
+    connect(&hub, "other", &[]).unwrap();
+    hub.disconnect("d", STREAM);
+    connect(&hub, "d", &[]).unwrap();
+}
+
+#[test]
+fn what_is_kept_for_a_slow_page_is_bounded_in_bytes() {
+    let hub = Hub::new(Keeps::InMemory);
+    let mut updates = hub.look().1;
+    let mut told = |readings: usize| {
+        let text = vec![r#"{"type":"temperature","value":1}"#; readings].join(",");
+        let text = format!("[{text}]");
+        let messages = receive(&text, hub.texts()).unwrap();
+        hub.take("d", STREAM, &messages, None).unwrap();
+        std::iter::from_fn(|| updates.try_recv().ok()).collect::<Vec<_>>()
+    };
+    connect(&hub, "d", &[]).unwrap();
+    told(1);
+    let few = told(100);
+    let has_messages = |updates: &[Update]| {
+        updates.iter().any(|update| matches!(update, Update::Told("messages", _)))
+    };
+    assert!(has_messages(&few), "{few:?}");
+    let many = told(5_000);
+    let is_renewed = matches!(&many[..], [Update::Renewed(device)] if &**device == "d");
+    assert!(is_renewed, "{} updates", many.len());
+}

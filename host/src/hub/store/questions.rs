@@ -10,10 +10,10 @@ use super::tables::{INDEX, Index, IndexKey, Key, MESSAGES, entry, groups};
 use crate::hub::clocks::Clocks;
 use crate::reading::Timestamp;
 
-/// Most entries of the index that one question looks at, for each group of times; the answer goes on where it ended.
+/// Most entries of the index that one question looks at; the answer goes on where it ended.
 const LOOKED_AT: usize = 1_000_000;
 /// Most bytes of an answer: it is in memory as a whole, and whoever asks may take it slowly.
-const ANSWER_BYTES: usize = 8 << 20;
+const ANSWER_BYTES: usize = 1 << 20;
 /// Times are told in milliseconds.
 const MILLI_NANOS: u64 = 1_000_000;
 
@@ -58,30 +58,34 @@ pub(super) fn readings(
     let mut rows: Vec<(Timestamp, u64)> = Vec::new();
     // Beyond it some may be missing.
     let mut end: Option<(Timestamp, u64)> = None;
+    let mut looks = Vec::new();
     for group in groups(&index, asked.device, asked.sensor)? {
         let amounts = match group.checked_sub(1) {
             Some(stream) => clocks.amounts(stream),
             None => vec![0],
         };
-        for amount in amounts {
-            let of_it = |arrived| -> Result<bool, Error> {
-                if group == 0 {
-                    return Ok(true);
-                }
-                let key = message_key(asked.device, arrived);
-                let row = messages.get(&key)?;
-                let row = row.and_then(|bytes| Row::from_bytes(&key, bytes.value()));
-                let correction = row.map(|row| clocks.correction(row.place).unwrap_or_default());
-                Ok(correction.is_some_and(|correction| correction.nanos == amount))
-            };
-            let looked = look(&index, asked, group, amount, of_it, &mut rows)?;
-            end = [end, looked].into_iter().flatten().min();
-            rows.sort_unstable();
-            if let Some(beyond) = rows.get(asked.limit).copied() {
-                rows.truncate(asked.limit);
-                let last = rows.last().copied().unwrap_or(beyond);
-                end = [end, Some(last)].into_iter().flatten().min();
+        looks.extend(amounts.into_iter().map(|amount| (group, amount)));
+    }
+    // Each goes on by one at least.
+    let most = (LOOKED_AT / looks.len().max(1)).max(1);
+    for (group, amount) in looks {
+        let of_it = |arrived| -> Result<bool, Error> {
+            if group == 0 {
+                return Ok(true);
             }
+            let key = message_key(asked.device, arrived);
+            let row = messages.get(&key)?;
+            let row = row.and_then(|bytes| Row::from_bytes(&key, bytes.value()));
+            let correction = row.map(|row| clocks.correction(row.place).unwrap_or_default());
+            Ok(correction.is_some_and(|correction| correction.nanos == amount))
+        };
+        let looked = look(&index, asked, (group, amount), most, of_it, &mut rows)?;
+        end = [end, looked].into_iter().flatten().min();
+        rows.sort_unstable();
+        if let Some(beyond) = rows.get(asked.limit).copied() {
+            rows.truncate(asked.limit);
+            let last = rows.last().copied().unwrap_or(beyond);
+            end = [end, Some(last)].into_iter().flatten().min();
         }
     }
     rows.retain(|row| end.is_none_or(|end| *row <= end));
@@ -110,8 +114,8 @@ pub(super) fn readings(
 fn look(
     index: &Index,
     asked: &Asked,
-    group: u32,
-    amount: i64,
+    (group, amount): (u32, i64),
+    most_looked_at: usize,
     is_of_it: impl Fn(u64) -> Result<bool, Error>,
     rows: &mut Vec<(Timestamp, u64)>,
 ) -> Result<Option<(Timestamp, u64)>, Error> {
@@ -125,14 +129,14 @@ fn look(
         return Ok(None);
     }
     let most = rows.len() + asked.limit + 1;
-    for (key, looked) in index.range::<&IndexKey>(&begin..=&end)?.zip(1..) {
+    for (key, looked) in index.range::<&IndexKey>(&begin..=&end)?.zip(1_usize..) {
         let (key, _) = key?;
         let Some((_, time, arrived)) = of_index_key(key.value()) else { continue };
         let row = (Timestamp { nanos: time }.shifted(amount), arrived);
         if is_of_it(arrived)? {
             rows.push(row);
         }
-        if looked >= LOOKED_AT {
+        if looked >= most_looked_at {
             return Ok(Some(row));
         }
         if rows.len() >= most {

@@ -33,7 +33,7 @@ pub(in crate::hub) fn write(store: &Store, hub: &Hub) {
     let mut waiting = None;
     loop {
         if let Err(trouble) = writer.open() {
-            if writer.recover(trouble) == Next::End {
+            if writer.recover(trouble, waiting.as_mut()) == Next::End {
                 break;
             }
             continue;
@@ -49,8 +49,7 @@ pub(in crate::hub) fn write(store: &Store, hub: &Hub) {
             }
             Err(trouble) => {
                 // It is whole in the file or not at all, and the same again changes nothing that is there.
-                waiting = Some(batch);
-                if writer.recover(trouble) == Next::End {
+                if writer.recover(trouble, Some(waiting.insert(batch))) == Next::End {
                     break;
                 }
             }
@@ -159,8 +158,8 @@ impl<'w> Writer<'w> {
         }
     }
 
-    /// After an error the library wants its file closed and opened anew.
-    fn recover(&mut self, trouble: Trouble) -> Next {
+    /// After an error the library wants its file closed and opened anew; then the batch is written that waits.
+    fn recover(&mut self, trouble: Trouble, waiting: Option<&mut Batch>) -> Next {
         self.store.set_database(None);
         let why = match trouble {
             Trouble::Disk(why) => why,
@@ -173,7 +172,14 @@ impl<'w> Writer<'w> {
                 }
             },
             Trouble::Damaged(why) if self.set_aside < SET_ASIDE => match self.put_aside(&why) {
-                Ok(()) => return Next::Again,
+                Ok(()) => {
+                    // The new file knows nobody.
+                    if let Some(batch) = waiting {
+                        self.hub.describe(batch);
+                    }
+                    self.hub.touch_all();
+                    return Next::Again;
+                }
                 Err(error) => format!("{why}; it cannot be set aside: {error}"),
             },
             Trouble::Damaged(why) => why,
@@ -207,8 +213,6 @@ impl<'w> Writer<'w> {
             "The store is damaged and set aside, the hub begins a new one: {why}."
         );
         self.forget_aside();
-        // The new file knows nobody.
-        self.hub.touch_all();
         Ok(())
     }
 
