@@ -160,9 +160,14 @@ impl Delivery {
         self.acked
     }
 
+    /// How many numbers were sent in order and are not acked.
+    pub(super) fn unacked(&self) -> u64 {
+        self.sent.saturating_sub(self.acked)
+    }
+
     /// Whether something was sent that is not acked.
     pub(super) fn is_waiting(&self) -> bool {
-        self.sent > self.acked || self.live.as_ref().is_some_and(|live| live.sent > live.acked)
+        self.unacked() > 0 || self.live.as_ref().is_some_and(|live| live.sent > live.acked)
     }
 
     /// Up to which numbers all is acked, of those in order and of the live ones.

@@ -20,6 +20,9 @@ use crate::stop::Stop;
 const FRAME_MESSAGES: usize = 128;
 /// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
 const FRAME_BYTES: usize = 128 << 10;
+/// Most numbers that a plain server is sent and has not answered for: the answers to pings come behind them, and one that reads
+/// twenty a second is to be in time.
+const PLAIN_WINDOW: u64 = 512;
 /// Most commands of one connection: what a hub sends in error must not push readings out of the spool.
 const COMMANDS: usize = 64;
 /// Longest id or name of a command that is repeated in its answer, in characters.
@@ -150,6 +153,9 @@ impl Session<'_> {
     /// Sends a frame of what the spool holds and one of late messages, as far as the window and their pace allow. Gives
     /// whether there may be more.
     async fn send_some(&mut self) -> Result<bool, String> {
+        if self.form == Form::Plain && self.delivery.unacked() >= PLAIN_WINDOW {
+            return Ok(false);
+        }
         let mut sent = false;
         if let Some(turn) = self.delivery.live_turn() {
             sent |= self.send(turn).await?;
