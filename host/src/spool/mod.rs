@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use uuid::Uuid;
 
 use keeper::{Keeper, Shared};
-use patience::DiskRead;
+use patience::DiskReads;
 pub use settings::{
     COMMIT_INTERVAL, COMMIT_INTERVALS, KEEP_ONE_IN, KEEP_ONE_IN_RANGE, LONGEST, LONGEST_RANGE,
     MEMORY_BYTES, MEMORY_BYTES_RANGE, MOST_BYTES, MOST_BYTES_RANGE, SpoolSettings, WhenFull,
@@ -205,7 +205,7 @@ impl Drop for Spool {
 pub struct Place {
     keeper: Shared,
     index: usize,
-    disk: Arc<Mutex<DiskRead>>,
+    disk: Arc<Mutex<DiskReads>>,
 }
 
 impl Place {

@@ -11,20 +11,23 @@ use super::keeper::Shared;
 
 /// A disk that works gives what it is asked for well within this.
 const MOMENT: Duration = Duration::from_millis(250);
+/// Most reads of one place at a time, so that a disk that hangs holds so many threads: one of what is late, one of the rest.
+const READS: usize = 2;
 
-/// What one place reads from the disk: one read at a time, so that a disk that hangs holds one thread.
+/// What one place reads from the disk.
 #[derive(Debug, Default)]
-pub(super) struct DiskRead {
-    running: Option<Running>,
+pub(super) struct DiskReads {
+    running: Vec<DiskRead>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct DiskRead {
     after: u64,
+    begun: Instant,
     messages: JoinHandle<Vec<Stored>>,
 }
 
-impl DiskRead {
+impl DiskReads {
     /// The first messages after a number. None when the disk does not give them within a moment: whoever waits for messages
     /// is told when it does, and asks again.
     pub(super) async fn messages(
@@ -33,16 +36,25 @@ impl DiskRead {
         after: u64,
         most: usize,
     ) -> Vec<Stored> {
-        let end = Instant::now() + MOMENT;
         loop {
+            let is_asked_for = |read: &DiskRead| read.after == after;
+            let at = match self.running.iter().position(is_asked_for) {
+                Some(at) => at,
+                None if self.running.len() < READS => {
+                    self.running.push(DiskRead::begin(keeper, after, most));
+                    continue;
+                }
+                // One that nobody asks for any more makes room.
+                None => {
+                    self.running.iter().position(|read| read.messages.is_finished()).unwrap_or(0)
+                }
+            };
             // It stays here while it is awaited: whoever asked may go away, and the disk goes on.
-            let running = self.running.get_or_insert_with(|| Running::begin(keeper, after, most));
-            let Ok(messages) = timeout_at(end, &mut running.messages).await else {
+            let Some(read) = self.running.get_mut(at) else { return Vec::new() };
+            let Ok(messages) = timeout_at(read.begun + MOMENT, &mut read.messages).await else {
                 return Vec::new();
             };
-            let is_asked_for = running.after == after;
-            self.running = None;
-            if is_asked_for {
+            if self.running.swap_remove(at).after == after {
                 // It fails when the process ends.
                 return messages.unwrap_or_default();
             }
@@ -50,8 +62,8 @@ impl DiskRead {
     }
 }
 
-impl Running {
-    fn begin(keeper: &Shared, after: u64, most: usize) -> Running {
+impl DiskRead {
+    fn begin(keeper: &Shared, after: u64, most: usize) -> DiskRead {
         let keeper = keeper.clone();
         let begun = Instant::now();
         let read = move || {
@@ -62,6 +74,6 @@ impl Running {
             }
             messages
         };
-        Running { after, messages: spawn_blocking(read) }
+        DiskRead { after, begun, messages: spawn_blocking(read) }
     }
 }
