@@ -50,15 +50,15 @@ struct Listen {
     /// The hub's folder: what devices send, acked when it is there, and their tokens. Without one a restart forgets it. Default: the first folder of $STATE_DIRECTORY, which systemd sets.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Keep what devices send for so long.
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
-    keep: Duration,
-    /// Keep about so many MiB of it; the oldest messages make room.
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
-    most_mib: u64,
-    /// Write at most so often, 100ms to 20s: each time costs a card about 140 KB. Devices keep what they sent until then.
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = commit_interval)]
-    commit_interval: Duration,
+    /// Keep what devices send in the folder for so long. Default: 30d.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    keep: Option<Duration>,
+    /// Keep about so many MiB of it; the oldest messages make room. Default: 4096.
+    #[arg(long, value_name = "MIB")]
+    most_mib: Option<u64>,
+    /// Write at most so often, 100ms to 20s: each time costs a card about 140 KB. Devices keep what they sent until then. Default: 100ms.
+    #[arg(long, value_name = "DURATION", value_parser = commit_interval)]
+    commit_interval: Option<Duration>,
 }
 
 impl Hub {
@@ -97,11 +97,23 @@ impl Listen {
             Asked::Everybody
         };
         let data_dir = self.data_dir.or_else(state_directory);
+        let usual = Limits::default();
         let limits = Limits {
-            keep: self.keep,
-            most_bytes: self.most_mib.saturating_mul(1 << 20),
-            commit_interval: self.commit_interval,
+            keep: self.keep.unwrap_or(usual.keep),
+            most_bytes: self.most_mib.map_or(usual.most_bytes, |mib| mib.saturating_mul(1 << 20)),
+            commit_interval: self.commit_interval.unwrap_or(usual.commit_interval),
         };
+        for (option, is_given) in [
+            ("--keep", self.keep.is_some()),
+            ("--most-mib", self.most_mib.is_some()),
+            ("--commit-interval", self.commit_interval.is_some()),
+        ] {
+            if is_given && data_dir.is_none() {
+                return Err(
+                    format!("{option} is about what is kept in --data-dir: name one").into()
+                );
+            }
+        }
         let store = data_dir.as_deref().map(|folder| Store::new(folder, limits)).transpose()?;
         if store.is_none() {
             tracing::info!(

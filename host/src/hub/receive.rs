@@ -62,6 +62,16 @@ pub(super) enum Texts {
 }
 
 impl Received<'_> {
+    /// How many numbers it settles: its own, and those that it declares.
+    pub(super) fn numbers(&self) -> u64 {
+        match &self.said {
+            Said::Event(Event::Dropped { from, to, .. }) => {
+                to.saturating_sub(*from).saturating_add(2)
+            }
+            _ => 1,
+        }
+    }
+
     /// As browsers are sent it, where its type is known.
     pub(super) fn retell(&self) -> Option<String> {
         let body = match &self.said {

@@ -26,8 +26,10 @@ const LONGEST_UPDATE: usize = 32 << 10;
 
 /// Most bytes of frames that wait for the store. Beyond that devices wait.
 const WAITING_BYTES: usize = 8 << 20;
-/// So many are stored before their time: less than what a device sends before it waits for an ack.
-const MUCH_BYTES: usize = 256 << 10;
+/// So many of them, and so many numbers that came or were declared, are stored before their time: less than there is room for, and
+/// than a device sends before it waits for an ack.
+const MUCH_BYTES: usize = WAITING_BYTES / 2;
+const MANY_NUMBERS: u64 = 2_048;
 
 /// The hub's memory. Changes are short and never wait.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct Waiting {
     /// Devices that gave way to others.
     forgotten: Vec<String>,
     room: Option<OwnedSemaphorePermit>,
+    /// How many numbers came or were declared.
+    numbers: u64,
     /// Which batch it will be.
     turn: u64,
     /// Somebody asks what is stored.
@@ -80,7 +84,10 @@ impl Waiting {
     /// Whether it is stored before its time: devices wait for acks with as much as they may send, or for room.
     fn is_urgent(&self) -> bool {
         let bytes = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        self.is_closed || (self.is_asked_for && !self.touched.is_empty()) || bytes >= MUCH_BYTES
+        self.is_closed
+            || (self.is_asked_for && !self.touched.is_empty())
+            || self.numbers >= MANY_NUMBERS
+            || bytes >= MUCH_BYTES
     }
 }
 
@@ -274,6 +281,10 @@ impl Hub {
         }
         tell = tell.max(device.settle(stream));
         device.behind.last_received = Some(Timestamp::now().to_string());
+        if let Some(waiting) = waiting.as_mut() {
+            let numbers = messages.iter().map(Received::numbers);
+            waiting.numbers = numbers.fold(waiting.numbers, u64::saturating_add);
+        }
         self.keep(waiting, device);
         if let (Some(waiting), Some(room)) = (waiting, room) {
             match &mut waiting.room {

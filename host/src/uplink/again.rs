@@ -18,6 +18,10 @@ use crate::stop::Stop;
 /// Longest time for name look-up, connection, TLS and the protocol's own handshake together.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 
+/// Why a connection ends whose peer was told of another stream.
+pub(super) const NEW_STREAM: &str =
+    "what waits goes on under a new stream, which a new connection tells";
+
 /// A way out: how it connects, and what it does while it is connected.
 pub(super) trait Way: Send {
     /// What a connection is made of.

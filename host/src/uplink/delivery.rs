@@ -150,7 +150,9 @@ impl Delivery {
     pub(super) fn ack(&mut self, seq: u64, ahead: Option<(u64, u64)>) -> u64 {
         self.acked = self.acked.max(seq);
         self.sent = self.sent.max(self.acked);
-        self.ahead = ahead.filter(|(from, to)| *to >= *from && *to > self.acked);
+        // What it has anyway is no news.
+        let beyond = ahead.map(|(from, to)| (from.max(self.acked + 1), to));
+        self.ahead = beyond.filter(|(from, to)| to >= from);
         if let (Some(live), Some((from, to))) = (&mut self.live, self.ahead)
             && from <= live.first
         {
@@ -158,6 +160,11 @@ impl Delivery {
         }
         self.join();
         self.acked
+    }
+
+    /// Up to this number all was sent in order.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// How many numbers were sent in order and are not acked.
@@ -299,6 +306,15 @@ mod tests {
         assert_eq!(delivery.late_turn(now + LATE_FRAME).unwrap().after, 1_500);
         // Those that were numbered since are no part of it.
         assert_eq!(delivery.live_turn().unwrap().after, 3_000);
+    }
+
+    #[test]
+    fn a_strange_ack_leaves_nothing_that_is_due_and_cannot_go() {
+        let mut delivery = Delivery::new(LIVE_FIRST, 0, 200_000, 200_000);
+        let now = Instant::now();
+        delivery.ack(100, Some((50, 100_000)));
+        assert!(delivery.next_late().is_some());
+        assert_eq!(delivery.late_turn(now + LATE_FRAME).unwrap().after, 100_000);
     }
 
     #[test]

@@ -32,8 +32,15 @@ impl Endpoint {
             port.is_empty()
                 || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok_and(|p| p > 0))
         });
-        (known && plain && port_fits && uri.host().is_some_and(|host| !host.is_empty()))
-            .then_some(Endpoint { uri })
+        // A broker has topics, and no paths that could be meant.
+        let is_broker = uri.scheme_str().is_some_and(|scheme| scheme.starts_with("mqtt"));
+        let path_fits = !is_broker || (matches!(uri.path(), "" | "/") && uri.query().is_none());
+        (known
+            && plain
+            && port_fits
+            && path_fits
+            && uri.host().is_some_and(|host| !host.is_empty()))
+        .then_some(Endpoint { uri })
     }
 
     /// The address.
@@ -137,6 +144,17 @@ mod tests {
             "ws://hub:",
         ] {
             assert!(Endpoint::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broker_has_no_path() {
+        let parse = |text: &str| Endpoint::parse_as(&["mqtt", "mqtts"], text);
+        for text in ["mqtt://broker", "mqtts://broker:8883/"] {
+            assert!(parse(text).is_some(), "{text}");
+        }
+        for text in ["mqtt://broker/plant/cold", "mqtt://broker?keep_alive=5", "mqtt://broker/?a"] {
+            assert!(parse(text).is_none(), "{text}");
         }
     }
 

@@ -20,9 +20,10 @@ use crate::stop::Stop;
 const FRAME_MESSAGES: usize = 128;
 /// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
 const FRAME_BYTES: usize = 128 << 10;
-/// Most numbers that a plain server is sent and has not answered for: the answers to pings come behind them, and one that reads
-/// twenty a second is to be in time.
+/// Most numbers that a plain server is sent and has not answered for, and most messages between two pings: one that reads four
+/// a second still gives a sign of life in time.
 const PLAIN_WINDOW: u64 = 512;
+const PLAIN_BURST: usize = 32;
 /// Most commands of one connection: what a hub sends in error must not push readings out of the spool.
 const COMMANDS: usize = 64;
 /// Longest id or name of a command that is repeated in its answer, in characters.
@@ -136,7 +137,7 @@ impl Session<'_> {
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the hub closed the connection".to_owned()),
                 },
-                _ = pings.tick() => self.write(vec![Message::Ping(Bytes::new())]).await?,
+                _ = pings.tick() => self.write(vec![self.ping()]).await?,
                 () = tokio::time::sleep_until(self.heard + SILENCE) => {
                     return Err(format!("no sign of life for {} s", SILENCE.as_secs()));
                 }
@@ -164,7 +165,8 @@ impl Session<'_> {
         if let Some(turn) = self.delivery.late_turn(now) {
             let some = self.send(turn).await?;
             if !some {
-                self.delivery.has_none(now);
+                // The disk may have taken a moment to give none.
+                self.delivery.has_none(Instant::now());
             }
             sent |= some;
         }
@@ -173,7 +175,11 @@ impl Session<'_> {
 
     /// Sends the messages of one turn, in one frame where the server takes that. Gives whether there was anything.
     async fn send(&mut self, turn: Turn) -> Result<bool, String> {
-        let most = FRAME_MESSAGES.min(usize::try_from(turn.most).unwrap_or(FRAME_MESSAGES));
+        let most = match self.form {
+            Form::Plain => PLAIN_BURST,
+            Form::Weir => FRAME_MESSAGES,
+        };
+        let most = most.min(usize::try_from(turn.most).unwrap_or(most));
         let mut waiting = self.uplink.place.read(turn.after, most).await;
         let is_beyond = waiting.first().is_some_and(|stored| stored.seq > turn.upto);
         waiting.retain(|stored| stored.seq <= turn.upto);
@@ -203,6 +209,14 @@ impl Session<'_> {
         Ok(true)
     }
 
+    /// Asks for a sign of life. A plain server is asked again for the answer that it owes: it may answer the last ping alone.
+    fn ping(&self) -> Message {
+        match self.form {
+            Form::Plain if self.delivery.unacked() > 0 => Ping::First.behind(self.delivery.sent()),
+            _ => Message::Ping(Bytes::new()),
+        }
+    }
+
     async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
         write(&mut self.socket, frames, "hub").await
     }
@@ -220,6 +234,8 @@ impl Session<'_> {
             Message::Pong(told) if self.form == Form::Plain => {
                 match Ping::answered(&told) {
                     Some((Ping::First, number)) => {
+                        // A server that is slow has at least read it.
+                        self.progressed = self.heard;
                         self.write(vec![Ping::Second.behind(number)]).await?;
                     }
                     Some((Ping::Second, number)) if number <= *self.ever_sent => {

@@ -18,6 +18,7 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message};
+use uuid::Uuid;
 
 use self::packet::{Hello, Packet};
 use super::again::{self, CONNECT_DEADLINE, Known, Way, warn_of_eavesdroppers};
@@ -165,8 +166,9 @@ impl SocketIo {
     }
 
     /// The event that begins a connection.
-    fn device(uplink: &SocketIoUplink) -> String {
-        packet::event(&uplink.settings.namespace, None, DEVICE, &to_json(&uplink.connect))
+    fn device(uplink: &SocketIoUplink, stream: Uuid) -> String {
+        let connect = Connect { stream: Some(stream), ..uplink.connect.clone() };
+        packet::event(&uplink.settings.namespace, None, DEVICE, &to_json(&connect))
     }
 }
 

@@ -176,10 +176,6 @@ pub(super) fn commit(database: &Database, batch: &Batch, limits: Limits) -> Resu
         }
         if let Some(first) = batch.rows.first() {
             let hour = first.received.nanos / HOUR_NANOS;
-            if is_synchronized() {
-                // The mark of a clock that was ahead would end all ageing.
-                hours.retain_in(hour.saturating_add(1).., |_, _| false)?;
-            }
             if hours.last()?.is_none_or(|(last, _)| last.value() < hour) {
                 hours.insert(hour, first.arrived)?;
             }

@@ -26,8 +26,7 @@ const NAME_ALLOWED: &str = "1 to 128 printable characters";
 
 /// The schemes of its addresses.
 pub(super) const SCHEMES: [&str; 2] = ["mqtt", "mqtts"];
-pub(super) const ADDRESS: &str =
-    "a broker's address such as \"mqtt://localhost:1883\" or \"mqtts://broker.example\"";
+pub(super) const ADDRESS: &str = "a broker's address without a path such as \"mqtt://localhost:1883\" or \"mqtts://broker.example\"";
 
 impl<'a> Checker<'_, 'a, '_> {
     pub(super) fn mqtt(

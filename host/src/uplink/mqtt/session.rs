@@ -13,15 +13,16 @@ use rumqttc::{
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::discovery::{self, BIRTH, Config};
 use super::topics::{Head, Kept, OFFLINE, ONLINE};
 use super::{Connection, Limits, Mqtt, explain, words};
 use crate::spool::Stored;
 use crate::stop::Stop;
-use crate::uplink::again::at;
+use crate::uplink::again::{NEW_STREAM, at};
 use crate::uplink::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
-use crate::uplink::wire::to_json;
+use crate::uplink::wire::{Connect, to_json};
 
 /// Most messages without a PUBACK. A broker may want fewer (its "receive maximum", 20 for a Mosquitto): the client holds
 /// the rest back.
@@ -61,6 +62,8 @@ type Outcome = (Content, String, Result<PublishResult, PublishNoticeError>);
 struct Session<'m> {
     client: AsyncClient,
     limits: Limits,
+    /// The one that this connection began with.
+    stream: Uuid,
     mqtt: &'m mut Mqtt,
     /// Goes out before what the spool holds.
     waiting: VecDeque<Publication>,
@@ -82,6 +85,7 @@ pub(super) async fn deliver(connection: Connection, mqtt: &mut Mqtt, stop: &mut 
     let mut session = Session {
         client,
         limits,
+        stream: mqtt.uplink.place.stream(),
         mqtt,
         waiting: VecDeque::new(),
         read: VecDeque::new(),
@@ -131,6 +135,9 @@ impl Session<'_> {
         let patience = self.mqtt.uplink.settings.keep_alive * KEEP_ALIVES;
         let mut last_delivery: Option<Instant> = None;
         loop {
+            if self.mqtt.uplink.place.stream() != self.stream {
+                return Err(NEW_STREAM.to_owned());
+            }
             self.publish_waiting().await?;
             let is_empty = self.in_flight.is_empty() && self.mqtt.uplink.place.state().queued == 0;
             if last_delivery.is_some() && is_empty {
@@ -157,7 +164,9 @@ impl Session<'_> {
     fn greet(&mut self) {
         let topics = &self.mqtt.topics;
         let status = state(topics.status(), ONLINE.to_owned());
-        let connect = state(topics.connect(), to_json(&self.mqtt.uplink.connect));
+        let stream = Some(self.stream);
+        let connect = Connect { stream, ..self.mqtt.uplink.connect.clone() };
+        let connect = state(topics.connect(), to_json(&connect));
         self.waiting.extend([status, connect]);
         self.tell_home_assistant();
     }

@@ -12,7 +12,7 @@ use super::packet::{self, Packet};
 use super::{Connection, Delivered, Limits, SocketIo, SocketIoUplink};
 use crate::spool::Stored;
 use crate::stop::Stop;
-use crate::uplink::again::at;
+use crate::uplink::again::{NEW_STREAM, at};
 use crate::uplink::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
 use crate::uplink::socket::{ACK_DEADLINE, PING_EVERY, Ping, SILENCE, Socket, write};
 
@@ -69,13 +69,17 @@ pub(super) async fn deliver(
 
 impl Session<'_> {
     async fn run(&mut self, stop: &mut Stop) -> Result<(), String> {
-        self.write(vec![Message::text(SocketIo::device(self.uplink))]).await?;
+        let stream = self.uplink.place.stream();
+        self.write(vec![Message::text(SocketIo::device(self.uplink, stream))]).await?;
         // What it says itself, where that is shorter.
         let silence = self.limits.silence.clamp(Duration::from_secs(1), SILENCE);
         let mut appended = self.uplink.place.appended();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut last_delivery: Option<Instant> = None;
         loop {
+            if self.uplink.place.stream() != stream {
+                return Err(NEW_STREAM.to_owned());
+            }
             let has_more = self.send_some().await?;
             if last_delivery.is_some() && self.uplink.place.state().queued == 0 {
                 return Ok(());
@@ -92,7 +96,7 @@ impl Session<'_> {
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the server closed the connection".to_owned()),
                 },
-                _ = pings.tick() => self.write(vec![Message::Ping(Bytes::new())]).await?,
+                _ = pings.tick() => self.write(vec![self.ping()]).await?,
                 () = tokio::time::sleep_until(self.heard + silence) => {
                     return Err(format!("no sign of life for {} s", silence.as_secs()));
                 }
@@ -111,12 +115,18 @@ impl Session<'_> {
         if most == 0 || self.uplink.place.last() == self.sent {
             return Ok(false);
         }
-        let waiting = self.uplink.place.read(self.sent, most).await;
-        let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(false) };
+        let mut waiting = self.uplink.place.read(self.sent, most).await;
         let mut frames = Vec::new();
         for stored in &waiting {
-            frames.push(Message::text(self.event(stored)?));
+            match self.event(stored) {
+                Ok(event) => frames.push(Message::text(event)),
+                // The connection ends with it, when what goes before it is delivered.
+                Err(why) if frames.is_empty() && self.in_flight.is_empty() => return Err(why),
+                Err(_) => break,
+            }
         }
+        waiting.truncate(frames.len());
+        let Some(last) = waiting.last().map(|stored| stored.seq) else { return Ok(false) };
         if self.uplink.settings.delivered == Delivered::Read {
             frames.push(Ping::First.behind(last));
         }
@@ -150,6 +160,16 @@ impl Session<'_> {
         Ok(packet)
     }
 
+    /// Asks for a sign of life, and again for the answer that the server owes: it may answer the last ping alone.
+    fn ping(&self) -> Message {
+        match self.in_flight.back() {
+            Some((last, _)) if self.uplink.settings.delivered == Delivered::Read => {
+                Ping::First.behind(*last)
+            }
+            _ => Message::Ping(Bytes::new()),
+        }
+    }
+
     async fn write(&mut self, frames: Vec<Message>) -> Result<(), String> {
         write(&mut self.socket, frames, "server").await
     }
@@ -161,6 +181,8 @@ impl Session<'_> {
             Message::Pong(told) => {
                 match Ping::answered(&told) {
                     Some((Ping::First, number)) => {
+                        // A server that is slow has at least read it.
+                        self.progressed = self.heard;
                         self.write(vec![Ping::Second.behind(number)]).await?;
                     }
                     Some((Ping::Second, number)) => self.take(|seq| seq <= number),
