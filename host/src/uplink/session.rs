@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::again::at;
 use super::delivery::{Delivery, Kind, Order, Turn};
-use super::socket::{ACK_DEADLINE, PING_EVERY, Ping, SILENCE, Socket, write};
+use super::socket::{ACK_DEADLINE, BURST, PING_EVERY, Ping, SILENCE, Socket, UNANSWERED, write};
 use super::websocket::WebSocketUplink;
 use super::wire::{self, Connect, Event, GIVEN_UP, HubMessage, as_late, to_json};
 use crate::spool::Stored;
@@ -20,10 +20,6 @@ use crate::stop::Stop;
 const FRAME_MESSAGES: usize = 128;
 /// Most bytes of messages in one frame: half of what a hub takes, so that marks of late messages fit as well.
 const FRAME_BYTES: usize = 128 << 10;
-/// Most numbers that a plain server is sent and has not answered for, and most messages between two pings: one that reads four
-/// a second still gives a sign of life in time.
-const PLAIN_WINDOW: u64 = 512;
-const PLAIN_BURST: usize = 32;
 /// Most commands of one connection: what a hub sends in error must not push readings out of the spool.
 const COMMANDS: usize = 64;
 /// Longest id or name of a command that is repeated in its answer, in characters.
@@ -154,7 +150,7 @@ impl Session<'_> {
     /// Sends a frame of what the spool holds and one of late messages, as far as the window and their pace allow. Gives
     /// whether there may be more.
     async fn send_some(&mut self) -> Result<bool, String> {
-        if self.form == Form::Plain && self.delivery.unacked() >= PLAIN_WINDOW {
+        if self.form == Form::Plain && self.delivery.unacked() >= UNANSWERED as u64 {
             return Ok(false);
         }
         let mut sent = false;
@@ -176,7 +172,7 @@ impl Session<'_> {
     /// Sends the messages of one turn, in one frame where the server takes that. Gives whether there was anything.
     async fn send(&mut self, turn: Turn) -> Result<bool, String> {
         let most = match self.form {
-            Form::Plain => PLAIN_BURST,
+            Form::Plain => BURST,
             Form::Weir => FRAME_MESSAGES,
         };
         let most = most.min(usize::try_from(turn.most).unwrap_or(most));

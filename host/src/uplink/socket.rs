@@ -20,6 +20,11 @@ pub(super) const SILENCE: Duration = Duration::from_secs(32);
 /// A peer that does not say of anything for so long that it has it is given up: something on the way answers pings in its place,
 /// or its disk takes nothing.
 pub(super) const ACK_DEADLINE: Duration = Duration::from_secs(60);
+/// Most messages that are on their way to a server that says by the answers to pings what it has. Those come behind the messages,
+/// as our answers to its own pings do: one that deals with four messages a second is to have them in time.
+pub(super) const UNANSWERED: usize = 64;
+/// Most messages between two pings.
+pub(super) const BURST: usize = 32;
 /// Longest time for one write: a peer that takes nothing for so long is as good as gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Largest message from a peer. Acks and commands are short, and of what other servers say nothing is of use.

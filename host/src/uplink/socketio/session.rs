@@ -14,12 +14,9 @@ use crate::spool::Stored;
 use crate::stop::Stop;
 use crate::uplink::again::{NEW_STREAM, at};
 use crate::uplink::session::{CLOSE_DEADLINE, Ended, LAST_DELIVERY};
-use crate::uplink::socket::{ACK_DEADLINE, PING_EVERY, Ping, SILENCE, Socket, write};
-
-/// Most messages that are sent and not known to be delivered.
-const WINDOW: usize = 1_024;
-/// Most messages between two pings.
-const BURST: usize = 128;
+use crate::uplink::socket::{
+    ACK_DEADLINE, BURST, PING_EVERY, Ping, SILENCE, Socket, UNANSWERED, write,
+};
 
 struct Session<'u> {
     socket: Socket,
@@ -111,7 +108,7 @@ impl Session<'_> {
 
     /// Sends a burst of what the spool holds, as far as the window allows. Gives whether there may be more.
     async fn send_some(&mut self) -> Result<bool, String> {
-        let most = BURST.min(WINDOW.saturating_sub(self.in_flight.len()));
+        let most = BURST.min(UNANSWERED.saturating_sub(self.in_flight.len()));
         if most == 0 || self.uplink.place.last() == self.sent {
             return Ok(false);
         }
