@@ -3,10 +3,12 @@
 //! without it half an hour is emulated.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Running, get, pipeline, weir};
+use crate::support::{
+    AFTER_AN_OUTAGE, PATIENCE, Running, counted, counter, deliver_the_rest, get, held_address,
+    pipeline, weir,
+};
 
 const SENSORS: usize = 20;
 /// A recording is played a hundred times as fast at most.
@@ -34,11 +36,11 @@ fn what_was_measured_without_a_network_is_all_delivered_and_memory_stays_flat() 
             .unwrap();
         }
     }
-    // A port that nobody listens on yet.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut text = format!(
-        "[device]\nname = \"day\"\n[uplink]\nurl = \"ws://127.0.0.1:{port}/uplink\"\norder = \"in-order\"\n"
+    let listen = held_address().to_string();
+    let device = format!(
+        "[device]\nname = \"day\"\n[uplink]\nurl = \"ws://{listen}/uplink\"\norder = \"in-order\"\n"
     );
+    let mut text = device.clone();
     for sensor in 0..SENSORS {
         write!(
             text,
@@ -47,10 +49,13 @@ fn what_was_measured_without_a_network_is_all_delivered_and_memory_stays_flat() 
         .unwrap();
     }
     let (folder, file) = pipeline(&text);
+    let (_one, one) =
+        pipeline(&format!("{device}[[sensor]]\nname = \"s0\"\ndriver = \"simulated\"\n"));
     std::fs::write(folder.path().join("day.csv"), &csv).unwrap();
     drop(csv);
     let data = folder.path().join("data");
-    let mut device = Running::start(weir(&["run", &file, "--data-dir", data.to_str().unwrap()]));
+    let data = data.to_str().unwrap();
+    let mut device = Running::start(weir(&["run", &file, "--data-dir", data]));
     device.line("Running.");
     let begun = Instant::now();
     let day = Duration::from_secs_f64(cycles as f64 / SPEED);
@@ -60,7 +65,6 @@ fn what_was_measured_without_a_network_is_all_delivered_and_memory_stays_flat() 
     std::thread::sleep((day + Duration::from_secs(2)).saturating_sub(begun.elapsed()));
     let late = device.memory_kib();
     let hub_data = folder.path().join("hub");
-    let listen = format!("127.0.0.1:{port}");
     let mut hub = Running::start(weir(&[
         "hub",
         "--listen",
@@ -69,7 +73,7 @@ fn what_was_measured_without_a_network_is_all_delivered_and_memory_stays_flat() 
         hub_data.to_str().unwrap(),
     ]));
     let address = hub.dashboard();
-    device.line("Uplink connected.");
+    device.line_within(AFTER_AN_OUTAGE, "Uplink connected.");
     let connected = Instant::now();
     let received = loop {
         let received = counter(&get(address, "/metrics"), "weir_device_readings_total");
@@ -88,15 +92,13 @@ fn what_was_measured_without_a_network_is_all_delivered_and_memory_stays_flat() 
     device.signal("TERM");
     let (status, lines) = device.end();
     assert!(status.success());
-    assert!(lines.last().unwrap().contains(" not_delivered=0 "), "{:?}", lines.last());
+    // The last acks may come later than it waits for them: then the next process has them, or sends again.
+    if counted(&lines, "not_delivered") > 0 {
+        deliver_the_rest(data, &one);
+    }
     let metrics = get(address, "/metrics");
     assert!(received >= expected as u64, "{received} of {expected}");
     assert_eq!(counter(&metrics, "weir_device_lost_total"), 0);
     assert!(late <= early + MEMORY_SLACK_KIB, "memory grew while there was no network");
     assert!(after <= late + MEMORY_SLACK_KIB, "memory grew while it caught up");
-}
-
-fn counter(metrics: &str, name: &str) -> u64 {
-    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")));
-    line.map_or(0, |line| line.split(' ').nth(1).unwrap().parse().unwrap())
 }

@@ -4,7 +4,7 @@
 mod renewed;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,10 @@ use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, connect};
 use weir::uplink::{TlsSettings, client_config};
 
-use crate::support::{PATIENCE, Running, get, pipeline, repository, weir};
+use crate::support::{
+    Came, PATIENCE, Running, all_but_the_last_came, counter, get, held_address, pipeline,
+    repository, weir,
+};
 
 /// A folder of certificates, and the authority that signs them.
 struct Certificates {
@@ -249,7 +252,10 @@ fn a_device_with_a_pinned_authority_and_a_token_is_delivered_over_tls() {
     device.signal("INT");
     let (status, lines) = device.end();
     assert!(status.success());
-    assert!(lines.last().unwrap().contains(" not_delivered=0"), "{lines:?}");
+    let metrics = https(address, certificates.ca(), "/metrics").unwrap();
+    assert_eq!(counter(&metrics, "weir_device_gaps"), 0);
+    let readings = counter(&metrics, "weir_device_readings_total");
+    all_but_the_last_came(&lines, Came::Readings(readings), 10);
     hub.signal("INT");
     let (_, told) = hub.end();
     assert!(!lines.iter().chain(&told).any(|line| line.contains(&token)), "a token was logged");
@@ -440,14 +446,14 @@ fn a_token_is_asked_for_as_soon_as_there_is_one() {
     let begun = Instant::now();
     assert_eq!(token_command(data_dir, &["revoke", "d"]), "1 revoked\n");
     let reason = loop {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the device is still connected");
+        assert!(begun.elapsed() < Duration::from_secs(30), "the device is still connected");
         if let Message::Close(frame) = socket.read().unwrap() {
             break frame.unwrap().reason.to_string();
         }
     };
     assert_eq!(reason, "its token was revoked");
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(knock_with(address, &token).is_err());
     assert_eq!(get(address, "/healthz"), "ok\n", "the page asks nobody");
     eprintln!("a revoked device was out after {took:?}");
@@ -525,11 +531,8 @@ fn what_is_reachable_and_not_safe_is_refused_before_the_start() {
     }
     // Told to, it listens, and says what that means.
     let mut hub = Running::start(weir(&["hub", "--listen", "0.0.0.0:0", "--insecure"]));
-    // Which of the two outputs is read first is chance.
     for text in ["Nobody is asked for a token", "Nothing is encrypted", "Dashboard: http://"] {
-        if !hub.seen.iter().any(|line| line.contains(text)) {
-            hub.line(text);
-        }
+        hub.said(text);
     }
 
     // A device tells all that is wrong with its files at once.
@@ -557,8 +560,7 @@ fn what_is_reachable_and_not_safe_is_refused_before_the_start() {
 
 #[test]
 fn addresses_are_tried_in_turn() {
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (dead, later) = (free(), free());
+    let (dead, later) = (held_address(), held_address());
     let (mut first, address) = hub(&["--listen", "127.0.0.1:0"]);
     let url = format!(
         "[\"ws://{dead}/uplink\", \"ws://localhost:{}/uplink\", \"ws://{later}/uplink\"]",
@@ -682,7 +684,8 @@ fn peers_that_never_shake_hands_hold_nobody_up_and_are_dropped() {
     let begun = Instant::now();
     assert!(https(address, certificates.ca(), "/healthz").unwrap().ends_with("ok\n"));
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Before the hub gave any of them up.
+    assert!(took < Duration::from_secs(9), "{took:?}");
     let count = silent.len();
     for mut stream in silent {
         let left = Duration::from_secs(30).saturating_sub(begun.elapsed());

@@ -1,18 +1,22 @@
 //! What the tests share: the binary as a process, an emulated 1-Wire tree, a plain HTTP client.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::IntoRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use weir::plugin::{Compiler, Engine, EngineSettings, HostLimits};
 
 /// Longest wait for anything that must happen. Generous: the machine may be busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The same after a long outage: the pause between two tries of a device has then grown to up to 60 s.
+pub const AFTER_AN_OUTAGE: Duration = Duration::from_secs(90);
 
 /// The recordings that are not part of the repository, where they are there.
 pub fn recorded(path: &str) -> Option<PathBuf> {
@@ -81,7 +85,12 @@ impl Running {
 
     /// Waits for a line that holds a text, and gives it.
     pub fn line(&mut self, text: &str) -> String {
-        let end = Instant::now() + PATIENCE;
+        self.line_within(PATIENCE, text)
+    }
+
+    /// The same, for what may take longer.
+    pub fn line_within(&mut self, patience: Duration, text: &str) -> String {
+        let end = Instant::now() + patience;
         loop {
             let wait = end.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(wait).unwrap_or_else(|e| {
@@ -91,6 +100,14 @@ impl Running {
             if line.contains(text) {
                 return line;
             }
+        }
+    }
+
+    /// A line that holds a text, be it read already or not: which of the two outputs is read first is chance.
+    pub fn said(&mut self, text: &str) -> String {
+        match self.seen.iter().find(|line| line.contains(text)) {
+            Some(line) => line.clone(),
+            None => self.line(text),
         }
     }
 
@@ -182,6 +199,90 @@ impl W1Tree {
     }
 }
 
+/// An address that refuses connections and is nobody else's, until a process of the test listens there.
+///
+/// Its socket never listens and is never closed: the system gives its port to nobody who asks for any, and lets those who ask
+/// for this one share it, for they reuse addresses as it does.
+pub fn held_address() -> SocketAddr {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    // Open until this process ends.
+    let _held = socket.into_raw_fd();
+    address
+}
+
+/// Lets this process have so many files open, or says that it may not.
+pub fn may_open(files: u64) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let may =
+        limit.maximum.is_none_or(|most| most >= files) && setrlimit(Resource::Nofile, most).is_ok();
+    if !may {
+        eprintln!("SKIPPED: a process may have too few files open here ({limit:?})");
+    }
+    may
+}
+
+/// A bound that a busy machine may break now and then holds in one of three attempts. A fault breaks it in all of them.
+pub fn in_one_of_three(mut attempt: impl FnMut() -> Result<(), String>) {
+    let mut broken = Vec::new();
+    while broken.len() < 3 {
+        match attempt() {
+            Ok(()) => return,
+            Err(why) => {
+                eprintln!("not in attempt {}: {why}", broken.len() + 1);
+                broken.push(why);
+            }
+        }
+    }
+    panic!("in none of three attempts: {broken:#?}");
+}
+
+/// How many the last line of a device counts under this word.
+pub fn counted(lines: &[String], word: &str) -> u64 {
+    let last = lines.iter().find(|line| line.contains("Stopped: ")).unwrap();
+    let value = last.split(&format!(" {word}=")).nth(1).unwrap();
+    value.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// What a peer has of a device.
+pub enum Came {
+    /// So many of its messages, from the first on.
+    Messages(u64),
+    /// So many different ones of its readings.
+    Readings(u64),
+}
+
+/// A device without a data folder delivered all but what it took in its last two seconds: a busy peer may be away for all of
+/// the one second that is waited for it at the end. What the peer lacks is among what is said to be missing.
+pub fn all_but_the_last_came(lines: &[String], came: Came, a_second: u64) {
+    let not_delivered = counted(lines, "not_delivered");
+    // And a message of its health.
+    assert!(not_delivered <= 2 * a_second + 1, "{lines:#?}");
+    let (came, all) = match came {
+        Came::Messages(came) => (came, counted(lines, "delivered") + not_delivered),
+        Came::Readings(came) => (came, counted(lines, "messages")),
+    };
+    assert!(came <= all && came + not_delivered >= all, "{came} of {all} came: {lines:#?}");
+}
+
+/// What waits in a data folder is delivered, over a link that holds.
+pub fn deliver_the_rest(data: &str, file: &str) {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let arguments = ["run", file, "--data-dir", data, "--duration", "2s"];
+        let (status, lines) = Running::start(weir(&arguments)).end();
+        assert!(status.success(), "{lines:?}");
+        if counted(&lines, "not_delivered") == 0 {
+            return;
+        }
+    }
+    panic!("not all is delivered within {PATIENCE:?}");
+}
+
 /// A folder with one pipeline file in it.
 pub fn pipeline(text: &str) -> (TempDir, String) {
     let folder = TempDir::new().unwrap();
@@ -222,6 +323,12 @@ pub fn get(address: SocketAddr, path: &str) -> String {
     let mut body = String::new();
     reader.read_to_string(&mut body).unwrap();
     body
+}
+
+/// What a hub counts of its only device; nothing where it has not heard of it yet.
+pub fn counter(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    line.map_or(0, |line| line.split(' ').nth(1).unwrap().parse().unwrap())
 }
 
 /// All messages of a device that the hub has, each with its stream.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weir::reading::Timestamp;
 
-use crate::support::{PATIENCE, Running, get, pipeline, stored, weir};
+use crate::support::{Running, deliver_the_rest, get, pipeline, stored, weir};
 use proxy::Proxy;
 
 const DEVICES: usize = 4;
@@ -21,8 +21,9 @@ const DEVICE_KILLS: usize = 50;
 const HUB_KILLS: usize = 50;
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// What a machine that is busy with other tests may add to it: the disk's part of a commit, and that of this process in
-/// seeing a start and a kill.
-const SLACK: Duration = Duration::from_millis(1_500);
+/// seeing a start and a kill. In one life, and in all but one of twenty.
+const SLACK: Duration = Duration::from_secs(5);
+const USUAL_SLACK: Duration = Duration::from_millis(1_500);
 /// All the killing ends within this.
 const LONGEST: Duration = Duration::from_secs(400);
 
@@ -99,6 +100,10 @@ fn nothing_that_was_committed_is_lost_or_doubled_whoever_is_killed() {
         deliver_the_rest(folder.path().join("data").to_str().unwrap(), file);
         check(&stored(address, &format!("chaos-{number}")), lives, &mut sums);
     }
+    sums.losses.sort_unstable();
+    let usual = sums.losses[sums.losses.len() * 95 / 100];
+    let longest = sums.losses.last().unwrap();
+    assert!(usual <= COMMIT_INTERVAL + USUAL_SLACK, "{usual:?} are lost in one life of twenty");
     let metrics = get(address, "/metrics");
     let repeated: f64 = metrics
         .lines()
@@ -108,7 +113,7 @@ fn nothing_that_was_committed_is_lost_or_doubled_whoever_is_killed() {
     eprintln!(
         "{} kills of {DEVICES} devices and {} of the hub in {:?}; the links: {}.\n\
          {} messages arrived, {} of them late, each once; {repeated} came again to this hub's last process.\n\
-         {} ranges were declared as unused or lost after kills; the longest time without a reading before a kill: {:?}",
+         {} ranges were declared as unused or lost after kills; time without a reading before a kill: 95 % within {usual:?}, the longest {longest:?}",
         DEVICES * DEVICE_KILLS,
         hub_kills.load(Ordering::Relaxed),
         begun.elapsed(),
@@ -116,7 +121,6 @@ fn nothing_that_was_committed_is_lost_or_doubled_whoever_is_killed() {
         sums.messages,
         sums.late,
         sums.ranges,
-        sums.longest_loss,
     );
     drop(hub);
 }
@@ -149,34 +153,17 @@ fn live_and_die(
     (folder, file, lives)
 }
 
-/// What waits is delivered over a link that holds.
-fn deliver_the_rest(data: &str, file: &str) {
-    let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
-        let arguments = ["run", file, "--data-dir", data, "--duration", "2s"];
-        let (status, lines) = Running::start(weir(&arguments)).end();
-        assert!(status.success(), "{lines:?}");
-        if lines.last().unwrap().contains(" not_delivered=0 ") {
-            return;
-        }
-    }
-    panic!("not all is delivered within {PATIENCE:?}");
-}
-
 #[derive(Default)]
 struct Sums {
     messages: usize,
     late: usize,
     ranges: usize,
-    longest_loss: Duration,
+    /// Of each life, for how long before the kill there is no reading.
+    losses: Vec<Duration>,
 }
 
-impl Sums {
-    /// Nothing that came so long before a kill is there.
-    fn lost_within(&mut self, time: Duration) {
-        assert!(time <= COMMIT_INTERVAL + SLACK, "{time:?} before a kill are lost");
-        self.longest_loss = self.longest_loss.max(time);
-    }
+fn is_within_an_interval(time: Duration) {
+    assert!(time <= COMMIT_INTERVAL + SLACK, "{time:?} before a kill are lost");
 }
 
 fn number(message: &Value, key: &str) -> u64 {
@@ -211,7 +198,7 @@ fn check(messages: &[Value], lives: &[Life], sums: &mut Sums) {
         if let (true, Some(time)) = (*seq > before + 1, times.last()) {
             let life =
                 lives.iter().find(|life| life.killed >= *time).expect("the last one lost nothing");
-            sums.lost_within(life.killed.since(*time));
+            is_within_an_interval(life.killed.since(*time));
         }
         before = *seq;
         let Some(sensor) = message["sensor"].as_str().filter(|_| message["type"] == "temperature")
@@ -220,14 +207,17 @@ fn check(messages: &[Value], lives: &[Life], sums: &mut Sums) {
         };
         let time: Timestamp = message["time"].as_str().unwrap().parse().unwrap();
         if let Some(before) = latest.insert(sensor, time) {
-            assert!(before < time, "{seq} of {sensor} is not later than the one before it");
+            // Two may be of one millisecond; their numbers give the order.
+            assert!(before <= time, "{seq} of {sensor} is older than the one before it");
         }
         times.push(time);
     }
     // A life of which nothing arrived was shorter than that.
     for Life { began, killed } in lives {
         let known = times.iter().filter(|time| **time > *began && **time <= *killed).max();
-        sums.lost_within(killed.since(*known.unwrap_or(began)));
+        let lost = killed.since(*known.unwrap_or(began));
+        is_within_an_interval(lost);
+        sums.losses.push(lost);
     }
     sums.messages += messages.len();
     sums.late += messages.iter().filter(|message| message["late"] == true).count();
