@@ -18,7 +18,7 @@ const BLOG: &str = r#"
 io.on("connection", (socket) => {
   console.log("connected");
   socket.on("temperature", (reading) => {
-    console.log("temperature", reading.seq, reading.value);
+    console.log("temperature", reading.seq, reading.time);
     io.emit("temperature", reading);
   });
 });
@@ -32,7 +32,7 @@ io.of("/weather").on("connection", (socket) => {
   console.log("connected");
   socket.onAny((name, message, taken) => {
     if (name === "device") return console.log("device", message.device, taken === undefined);
-    console.log(name, message.seq);
+    console.log(name, message.seq, message.time);
     turn += 1;
     setTimeout(taken, turn % 3 === 0 ? 40 : 0);
   });
@@ -105,6 +105,13 @@ fn numbers(lines: &[String], word: &str) -> Vec<u64> {
     fitting.map(|words| words[1].parse().unwrap()).collect()
 }
 
+/// Reads a server until a reading comes that was taken after this: what waited comes before it.
+fn catch_up(server: &mut Running) {
+    let now = Timestamp::now();
+    let time = |line: String| line.split(' ').nth(2).unwrap().parse::<Timestamp>().unwrap();
+    while time(server.line("temperature ")) <= now {}
+}
+
 fn stop(run: Running) -> Vec<String> {
     run.signal("INT");
     let (status, lines) = run.end();
@@ -140,6 +147,7 @@ fn the_blogs_server_gets_temperatures_and_its_page_too_though_it_is_killed_in_be
     }
     page.line("page is there");
     page.line("page ");
+    catch_up(&mut blog);
     let lines = stop(run);
     seen.extend(kill(blog));
     let mut got = numbers(&seen, "temperature");
@@ -161,7 +169,7 @@ fn a_server_that_acks_misses_nothing_though_it_is_killed_again_and_again() {
     let (mut acks, port) = server("{}", ACKS, 0);
     let (_folder, mut run) = run(port, keys);
     assert_eq!(acks.line("device"), "device d true");
-    assert_eq!(acks.line("start"), "start 1");
+    assert!(acks.line("start").starts_with("start 1 "));
     let mut seen = Vec::new();
     for _ in 0..3 {
         acks.line("temperature ");
@@ -171,6 +179,7 @@ fn a_server_that_acks_misses_nothing_though_it_is_killed_again_and_again() {
         run.line("Uplink connected.");
         acks.line("temperature ");
     }
+    catch_up(&mut acks);
     let lines = stop(run);
     seen.extend(kill(acks));
     let mut got: Vec<u64> =
@@ -223,10 +232,7 @@ fn a_server_that_hangs_is_noticed_and_one_that_lets_go_is_come_back_to() {
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     server.signal("CONT");
     run.line("Uplink connected.");
-    // What waited comes first.
-    let connected = Timestamp::now();
-    let time = |line: String| line.split(' ').nth(2).unwrap().parse::<Timestamp>().unwrap();
-    while time(server.line("temperature ")) <= connected {}
+    catch_up(&mut server);
     let lines = stop(run);
     let mut got = numbers(&kill(server), "temperature");
     got.sort_unstable();
