@@ -162,6 +162,12 @@ impl Drop for Running {
         // It may have ended by itself.
         drop(self.child.kill());
         drop(self.child.wait());
+        // What it said last may say why the test failed.
+        if std::thread::panicking() {
+            self.seen.extend(self.lines.try_iter());
+            let last = &self.seen[self.seen.len().saturating_sub(20)..];
+            eprintln!("process {} said last:\n{}", self.child.id(), last.join("\n"));
+        }
     }
 }
 
