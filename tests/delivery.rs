@@ -100,8 +100,9 @@ fn acked_in_part() -> Vec<String> {
     let again = frame(&mut socket);
     assert_eq!(numbers(&again)[0], 4);
 
-    // At the end it waits for the ack of what is left: acked frame by frame, nothing is.
+    // At the end it waits for the ack of what is left: acked frame by frame, and not at once, nothing is.
     run.signal("INT");
+    std::thread::sleep(Duration::from_millis(300));
     ack(&mut socket, *numbers(&again).last().unwrap());
     while let Ok(message) = socket.read() {
         if let Message::Text(text) = message {
