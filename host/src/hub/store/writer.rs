@@ -20,6 +20,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// When the disk has less to give, no more is kept than now: a commit takes pages before it frees some, 8 MiB of messages
 /// several times that.
 const RESERVE_BYTES: u64 = 32 << 20;
+/// A file that takes so much room while there is some, and gives it back when others have taken the rest: the oldest messages can
+/// only go by a commit, which takes pages itself.
+const SPARE: &str = "spare";
+const SPARE_BYTES: u64 = 4 << 20;
 /// So much is kept though the disk is full: somebody else fills it then, and what little the oldest would free helps nobody.
 const LEAST_BYTES: u64 = 4 << 20;
 /// Most files that one process sets aside: beyond that the disk, or this program, is what is broken.
@@ -139,10 +143,25 @@ impl<'w> Writer<'w> {
         let Ok(disk) = rustix::fs::statvfs(&self.store.folder) else { return };
         if disk.f_bavail.saturating_mul(disk.f_frsize) >= RESERVE_BYTES {
             self.ceiling = None;
+            self.keep_spare();
         } else if self.ceiling.is_none()
             && let Some(kept) = self.kept_bytes
         {
             self.lower(kept);
+        }
+    }
+
+    /// Without it the store works all the same.
+    fn keep_spare(&self) {
+        let path = self.store.folder.join(SPARE);
+        if path.exists() {
+            return;
+        }
+        let kept = fs::File::create(&path).and_then(|file| {
+            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SPARE_BYTES)?)
+        });
+        if let Err(error) = kept {
+            tracing::debug!("No room is kept for a full disk: {error}.");
         }
     }
 
@@ -192,6 +211,8 @@ impl<'w> Writer<'w> {
 
     /// On a full disk the oldest messages make room in the file.
     fn make_room(&mut self) -> Result<Made, Trouble> {
+        // It may be gone already.
+        drop(fs::remove_file(self.store.folder.join(SPARE)));
         let database = contained(|| tables::open(&self.path()))?;
         let (before, after) = contained(|| tables::make_room(&database, LEAST_BYTES))?;
         self.kept_bytes = Some(after);
