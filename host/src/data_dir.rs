@@ -51,7 +51,7 @@ impl DataDir {
         let write =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
         // A folder that was written once and is read-only now can be locked all the same.
-        let file = write.or_else(|_| File::open(&lock)).map_err(failed)?;
+        let file = write.or_else(|error| File::open(&lock).map_err(|_| error)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(DataDir { path: path.to_path_buf(), _lock: file }),
             Err(TryLockError::WouldBlock) => {

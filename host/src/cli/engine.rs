@@ -7,7 +7,7 @@ use crate::plugin::{EngineSettings, Execution};
 /// How plugins run.
 #[derive(Args)]
 pub(super) struct EngineArguments {
-    /// Run plugins in an interpreter: some 20 times slower, but no memory is ever writable and executable (systemd's
+    /// Run plugins in an interpreter: 8 to 45 times slower, but no memory is ever writable and executable (systemd's
     /// MemoryDenyWriteExecute).
     #[arg(long)]
     interpret: bool,

@@ -3,6 +3,7 @@
 mod token;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ enum HubCommand {
 #[derive(Args)]
 struct Listen {
     /// Where to listen. Beyond this machine it needs --certificate-file, or --insecure.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
     /// PEM: the hub's certificate, and those between it and its authority. Read again when it is renewed.
     #[arg(long, value_name = "FILE", alias = "cert-file", requires = "key_file")]
@@ -50,11 +51,11 @@ struct Listen {
     /// The hub's folder: what devices send, acked when it is there, and their tokens. Without one a restart forgets it. Default: the first folder of $STATE_DIRECTORY, which systemd sets.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Keep what devices send in the folder for so long. Default: 30d.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Keep what devices send in the folder for so long, 1h to 10y. Default: 30d.
+    #[arg(long, value_name = "DURATION", value_parser = keep)]
     keep: Option<Duration>,
-    /// Keep about so many MiB of it; the oldest messages make room. Default: 4096.
-    #[arg(long, value_name = "MIB")]
+    /// Keep about so many MiB of it, 1 to 1048576; the oldest messages make room. Default: 4096.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     most_mib: Option<u64>,
     /// Write at most so often, 100ms to 20s: each time costs a card about 140 KB. Devices keep what they sent until then. Default: 100ms.
     #[arg(long, value_name = "DURATION", value_parser = commit_interval)]
@@ -146,13 +147,26 @@ impl Listen {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"")
+}
+
+fn keep(text: &str) -> Result<Duration, String> {
+    within(text, hub::KEEP_RANGE)
+}
+
 fn commit_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
-    let range = hub::COMMIT_INTERVALS;
-    if range.contains(&interval) {
-        return Ok(interval);
+    within(text, hub::COMMIT_INTERVALS)
+}
+
+fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if range.contains(&duration) {
+        return Ok(duration);
     }
-    Err(format!("must be from {:?} to {:?}", range.start(), range.end()))
+    let [least, most] = [range.start(), range.end()].map(|end| humantime::format_duration(*end));
+    Err(format!("must be from {least} to {most}"))
 }
 
 fn gate(data_dir: Option<PathBuf>, asked: Asked) -> Result<Gate, Failure> {

@@ -81,7 +81,7 @@ pub(super) struct Device {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     uplinks: Vec<UplinkHealth>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    spool: Option<SpoolHealth>,
+    pub(super) spool: Option<SpoolHealth>,
     /// Whether its times are by a clock that was not set, as its latest message says.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<&'static str>,

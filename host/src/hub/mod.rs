@@ -42,7 +42,7 @@ pub use tokens::{KnownToken, TokensError, list, make, new_token, revoke};
 
 use crate::stop::Stop;
 use state::{Hub, Keeps};
-pub use store::{COMMIT_INTERVALS, Limits, Store};
+pub use store::{COMMIT_INTERVALS, KEEP_RANGE, Limits, Store};
 
 /// How often tokens and certificates are looked at: what is revoked is out within seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -189,6 +189,12 @@ impl Hub {
         let device =
             devices.entry(name.clone()).or_insert_with(|| Device::new(name.clone(), number));
         let stream = connect.stream;
+        if stream.is_some_and(|stream| device.streams.has_another(stream)) {
+            tracing::warn!(
+                device = %name.escape_debug(),
+                "This device is connected already, under another stream: it was started anew a moment ago, or two devices have one name."
+            );
+        }
         if let Err(refused) = device.connect(connect) {
             if is_new {
                 devices.remove(&name);

@@ -42,6 +42,10 @@ pub struct Limits {
     pub commit_interval: Duration,
 }
 
+/// How long messages may be kept. Below an hour, of which all are kept together, there is nothing to choose.
+pub const KEEP_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(3_600)..=Duration::from_secs(10 * 31_557_600);
+
 /// How long commits may be apart. With the shortest many devices still share one, with the longest a device has its ack before it
 /// writes what it sent to its own disk, which it does after 30 s.
 pub const COMMIT_INTERVALS: RangeInclusive<Duration> =

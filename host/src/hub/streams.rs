@@ -123,6 +123,11 @@ impl Streams {
         }
     }
 
+    /// Whether another stream than this one has a connection.
+    pub(super) fn has_another(&self, stream: Uuid) -> bool {
+        self.known.iter().any(|known| known.connections > 0 && known.id != stream)
+    }
+
     /// The stream's own number, from 1; 0 for none.
     pub(super) fn number(&mut self, stream: Option<Uuid>) -> u32 {
         self.of(stream).map_or(0, |known| known.number)

@@ -8,7 +8,7 @@ pub enum Execution {
     /// As the processor's own code. On 32-bit ARM, for which there is none, as [`Execution::Interpreted`].
     #[default]
     Native,
-    /// By an interpreter: some 20 times slower, and no memory is ever writable and executable.
+    /// By an interpreter: 8 to 45 times slower, and no memory is ever writable and executable.
     Interpreted,
 }
 

@@ -17,7 +17,7 @@ use super::store::{self, Change, Folder, Store, StoreError};
 use super::{Added, SpoolSettings};
 use crate::uplink::wire::Body;
 use load::{first_load, load, set_aside};
-use told::{say_what_was_given_up, tell_of_places};
+use told::{GivenUp, tell_of_places};
 
 /// Why a disk that works again is left alone.
 const OTHERS: &str =
@@ -33,6 +33,7 @@ pub(super) struct Keeper {
     /// Read by all; changed by the writer alone.
     store: RwLock<Option<Box<dyn Store>>>,
     folder: Option<Box<dyn Folder>>,
+    given_up: Mutex<GivenUp>,
     /// What a reader found wrong with the store.
     complaint: Mutex<Option<StoreError>>,
     appended: watch::Sender<u64>,
@@ -81,6 +82,7 @@ impl Keeper {
             wake: Condvar::new(),
             store: RwLock::new(store),
             folder,
+            given_up: Mutex::default(),
             complaint: Mutex::new(None),
             waiting: Mutex::new(Some(Vec::new())),
             begun: Instant::now(),
@@ -135,11 +137,13 @@ impl Keeper {
         let mut queue = self.queue();
         let added = queue.append(bodies, now);
         self.wake_when_due(&queue);
-        let last = queue.last();
+        let (last, dropped) = (queue.last(), queue.dropped());
         let runs_out = queue.runs_out();
         drop(queue);
         self.appended.send_replace(last);
-        say_what_was_given_up(&added);
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.tell(dropped, &added, now);
+        drop(given_up);
         if runs_out {
             tracing::error!(
                 "The spool's disk fails for so long that the numbers reserved on it are used up: a restart would give later \

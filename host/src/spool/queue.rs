@@ -337,6 +337,11 @@ impl Queue {
         if self.disk.state == DiskState::Working { self.disk.reserved } else { u64::MAX }
     }
 
+    /// How many messages were given up since the process began.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     pub(super) fn state(&self) -> SpoolState {
         let memory_only = match &self.disk.state {
             DiskState::None => Some("it has no folder".into()),

@@ -44,7 +44,7 @@ pub const MOST_BYTES_RANGE: RangeInclusive<u64> = 1 << 20..=4 << 30;
 pub const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 /// From what a busy hub may need to what a card outlives.
 pub const LONGEST_RANGE: RangeInclusive<Duration> =
-    Duration::from_secs(60)..=Duration::from_secs(3_650 * 86_400);
+    Duration::from_secs(60)..=Duration::from_secs(10 * 31_557_600);
 /// One reading in ten shows the same curve.
 pub const KEEP_ONE_IN: u32 = 10;
 /// Two is the least that is thinned at all.

@@ -28,8 +28,8 @@ pub struct CredentialFiles {
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The token cannot be read.
-    #[error("cannot use the token file {}", file.display())]
+    /// The token or the password cannot be read.
+    #[error("cannot use the token or password in {}", file.display())]
     Token {
         /// Which file.
         file: PathBuf,

@@ -21,6 +21,8 @@ impl Endpoint {
 
     /// Reads an address with one of these schemes.
     pub fn parse_as(schemes: &[&str], text: &str) -> Option<Endpoint> {
+        // Of no meaning here, and left out by the parser.
+        let text = Some(text).filter(|text| !text.contains('#'))?;
         let uri: Uri = text.parse().ok()?;
         let known = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
         // A name and password in the address would end up in logs: tokens have a file of their own.

@@ -10,7 +10,7 @@ impl Hub {
         let devices = &known.devices;
         let mut text = String::new();
         type Value = fn(&Device) -> u64;
-        let metrics: [(&str, &str, &str, Value); 10] = [
+        let metrics: [(&str, &str, &str, Value); 11] = [
             ("weir_device_connected", "gauge", "Whether the device is connected.", |d| {
                 d.connected.into()
             }),
@@ -26,6 +26,9 @@ impl Hub {
             }),
             ("weir_device_unclean_stops_total", "counter", "Times that it ended unclean.", |d| {
                 d.counts.unclean_stops
+            }),
+            ("weir_device_spool_set_aside", "gauge", "Damaged files of its spool.", |d| {
+                d.spool.as_ref().map_or(0, |spool| spool.set_aside)
             }),
             ("weir_device_repeated_total", "counter", "Messages that came again.", |d| {
                 d.counts.repeated

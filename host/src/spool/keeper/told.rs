@@ -1,5 +1,7 @@
 //! What the log is told of messages that go.
 
+use std::time::Duration;
+
 use crate::spool::Added;
 use crate::spool::queue::{Meta, Queue, UNCLEAN};
 use crate::uplink::wire::Event;
@@ -16,20 +18,34 @@ pub(super) fn tell_of_places(queue: &Queue, meta: &Meta) {
     }
 }
 
-/// In one line, however many notices there are of it.
-pub(super) fn say_what_was_given_up(added: &[Added]) {
-    let given_up = added.iter().filter_map(|added| match &added.event {
-        Event::Dropped { from, to, reason } if reason.as_ref() != UNCLEAN => {
-            Some((*from, *to, reason))
+/// What the log was told of messages that were given up: at once, then once a minute, however often some are.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp {
+    /// How many it was told of.
+    told: u64,
+    /// Why the last ones were.
+    reason: Option<Box<str>>,
+    next: Duration,
+}
+
+/// From one such line to the next.
+const EVERY: Duration = Duration::from_secs(60);
+
+impl GivenUp {
+    /// So many were given up since the process began, the last of them with these notices.
+    pub(super) fn tell(&mut self, dropped: u64, added: &[Added], now: Duration) {
+        let mut reasons = added.iter().filter_map(|added| match &added.event {
+            Event::Dropped { reason, .. } if reason.as_ref() != UNCLEAN => Some(reason),
+            _ => None,
+        });
+        if let Some(reason) = reasons.next_back() {
+            self.reason = Some(reason.as_ref().into());
         }
-        _ => None,
-    });
-    let (mut first, mut last) = (u64::MAX, 0);
-    for (from, to, _) in given_up.clone() {
-        (first, last) = (first.min(from), last.max(to));
-    }
-    let notices = given_up.clone().count();
-    if let Some((_, _, reason)) = given_up.clone().next() {
-        tracing::error!(from = first, to = last, notices, %reason, "Messages were given up.");
+        let messages = dropped.saturating_sub(self.told);
+        if messages == 0 || now < self.next {
+            return;
+        }
+        tracing::error!(messages, reason = self.reason.as_deref(), "Messages were given up.");
+        (self.told, self.next) = (dropped, now + EVERY);
     }
 }

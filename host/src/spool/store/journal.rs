@@ -59,12 +59,18 @@ pub(in crate::spool) fn open(files: Files) -> Result<(Box<dyn Store>, Known), St
         }
     }
     let bytes = all(files.journal.as_ref()).map_err(StoreError::Disk)?;
-    while let Some((record, len)) = bytes.get(kept.at()..).and_then(Record::decode) {
-        if record.generation != kept.generation || record.number != kept.records || kept.is_new {
-            break;
+    while !kept.is_new
+        && let Some(next) = kept.next_in(&bytes)
+    {
+        if next.begin > kept.end {
+            tracing::error!(
+                from = kept.end,
+                to = next.begin,
+                "The spool's journal is damaged between these bytes: what was there is lost."
+            );
         }
-        known.meta = Some(record.meta);
-        kept.take(&record.messages, record.stamp, record.delivered, len);
+        known.meta = Some(next.record.meta.clone());
+        kept.take(next);
     }
     known.bytes = kept.bytes();
     let store = Journaled { store, journal: files.journal, kept: Mutex::new(kept) };
@@ -93,6 +99,13 @@ struct Record {
     delivered: u64,
     meta: Vec<u8>,
     messages: Vec<Stored>,
+}
+
+/// A record in the file.
+struct Written {
+    record: Record,
+    begin: u64,
+    len: u64,
 }
 
 impl Record {
@@ -144,13 +157,23 @@ impl Kept {
         usize::try_from(self.end).unwrap_or(usize::MAX)
     }
 
+    /// The next record. As a rule it is where the last one ends. Each was on the disk before the next was written, so that one
+    /// further behind says that what is between is damaged, and not torn.
+    fn next_in(&self, bytes: &[u8]) -> Option<Written> {
+        (self.at()..bytes.len()).find_map(|begin| {
+            let (record, len) = Record::decode(bytes.get(begin..)?)?;
+            let is_next = record.generation == self.generation && record.number >= self.records;
+            is_next.then_some(Written { record, begin: begin as u64, len: len as u64 })
+        })
+    }
+
     /// A record was written, or read.
-    fn take(&mut self, messages: &[Stored], stamp: u64, delivered: u64, len: usize) {
-        self.records += 1;
-        self.end += len as u64;
-        self.messages.extend_from_slice(messages);
-        self.stamp = stamp;
-        self.delivered = self.delivered.max(delivered);
+    fn take(&mut self, Written { record, begin, len }: Written) {
+        self.records = record.number + 1;
+        self.end = begin + len;
+        self.messages.extend_from_slice(&record.messages);
+        self.stamp = record.stamp;
+        self.delivered = self.delivered.max(record.delivered);
         if self.messages.last().is_some_and(|stored| stored.seq <= self.delivered) {
             self.messages.clear();
         }
@@ -235,7 +258,7 @@ impl Store for Journaled {
         self.journal.write(end, &bytes).map_err(StoreError::Disk)?;
         self.journal.sync().map_err(StoreError::Disk)?;
         let mut kept = self.kept();
-        kept.take(&record.messages, record.stamp, record.delivered, bytes.len());
+        kept.take(Written { record, begin: end, len: bytes.len() as u64 });
         Ok(Committed { bytes: kept.bytes(), has_delivered: false })
     }
 
@@ -299,5 +322,27 @@ mod tests {
                 assert!(Record::decode(&torn).is_none() || torn == bytes, "{cut}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_behind_a_damaged_record_is_kept() {
+        let record = |generation, number| Record {
+            generation,
+            number,
+            stamp: 8,
+            delivered: 0,
+            meta: b"meta".to_vec(),
+            messages: vec![Stored { seq: number + 1, json: format!("message {number}").into() }],
+        };
+        let records = [record(5, 0), record(5, 1), record(5, 2), record(4, 3)];
+        let first = records[0].encode().len();
+        let mut bytes = records.iter().flat_map(Record::encode).collect::<Vec<_>>();
+        bytes[first + HEAD + 3] ^= 0x55;
+        let mut kept = Kept { generation: 5, ..Kept::default() };
+        while let Some(next) = kept.next_in(&bytes) {
+            kept.take(next);
+        }
+        let numbers: Vec<u64> = kept.messages.iter().map(|stored| stored.seq).collect();
+        assert_eq!((numbers, kept.records), (vec![1, 3], 3), "and none of an older generation");
     }
 }
