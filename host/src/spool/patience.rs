@@ -56,7 +56,11 @@ impl DiskReads {
             };
             if self.running.swap_remove(at).after == after {
                 // It fails when the process ends.
-                return messages.unwrap_or_default();
+                let mut messages = messages.unwrap_or_default();
+                // Some may have been given up while it took its time.
+                let queue = keeper.queue();
+                messages.retain(|stored| queue.is_kept(stored.seq));
+                return messages;
             }
         }
     }

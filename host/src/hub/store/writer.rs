@@ -6,6 +6,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::fs::FallocateFlags;
+
 use super::{Batch, COMMIT_INTERVALS, Store, Trouble, contained, tables};
 use crate::hub::state::Hub;
 use crate::reading::Timestamp;
@@ -157,12 +159,18 @@ impl<'w> Writer<'w> {
         if path.exists() {
             return;
         }
-        let kept = fs::File::create(&path).and_then(|file| {
-            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SPARE_BYTES)?)
+        let kept = fs::File::create_new(&path).and_then(|file| {
+            Ok(rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, SPARE_BYTES)?)
         });
         if let Err(error) = kept {
             tracing::debug!("No room is kept for a full disk: {error}.");
+            self.give_spare();
         }
+    }
+
+    fn give_spare(&self) {
+        // It may be gone already.
+        drop(fs::remove_file(self.store.folder.join(SPARE)));
     }
 
     fn lower(&mut self, bytes: u64) {
@@ -211,8 +219,7 @@ impl<'w> Writer<'w> {
 
     /// On a full disk the oldest messages make room in the file.
     fn make_room(&mut self) -> Result<Made, Trouble> {
-        // It may be gone already.
-        drop(fs::remove_file(self.store.folder.join(SPARE)));
+        self.give_spare();
         let database = contained(|| tables::open(&self.path()))?;
         let (before, after) = contained(|| tables::make_room(&database, LEAST_BYTES))?;
         self.kept_bytes = Some(after);
