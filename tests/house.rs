@@ -107,7 +107,7 @@ fn arrows_point_one_way() {
 
 #[test]
 fn a_long_file_says_why() {
-    for folder in ["host/src", "plugins"] {
+    for folder in ["host/src", "plugins", "tests"] {
         for (path, text) in sources(&repository(folder)) {
             let lines = text.lines().count();
             let head: Vec<&str> = text.lines().take(12).collect();

@@ -103,6 +103,14 @@ fn hub(arguments: &[&str]) -> (Running, SocketAddr) {
     (hub, SocketAddr::from(([127, 0, 0, 1], address.port())))
 }
 
+/// A hub that wants certificates of its devices, and tokens.
+fn strict_hub(certificates: &Certificates, data_dir: &str) -> (Running, SocketAddr) {
+    let [certificate, key] = certificates.sign("hub", &["localhost"]);
+    let ca = certificates.ca();
+    let tls = ["--certificate-file", &certificate, "--key-file", &key, "--client-ca-file", &ca];
+    hub(&[&["--listen", "0.0.0.0:0", "--data-dir", data_dir], &tls[..]].concat())
+}
+
 /// A device that sends to `url`, with further lines of `[uplink]`.
 fn device(url: &str, lines: &str) -> (TempDir, Running) {
     let (folder, file) = pipeline(&format!(
@@ -365,24 +373,12 @@ fn a_device_connects_by_itself_when_its_clock_is_set() {
 fn a_hub_that_wants_certificates_takes_those_of_its_authority() {
     let certificates = Certificates::new();
     let stranger = Certificates::new();
-    let [certificate, key] = certificates.sign("hub", &["localhost"]);
     let ca = certificates.ca();
     let data_dir = certificates.path("data");
     let token = certificates.path("token");
     std::fs::write(&token, new_token(&data_dir, "d")).unwrap();
     allow(Path::new(&token), 0o600);
-    let (mut hub, address) = hub(&[
-        "--listen",
-        "0.0.0.0:0",
-        "--data-dir",
-        &data_dir,
-        "--certificate-file",
-        &certificate,
-        "--key-file",
-        &key,
-        "--client-ca-file",
-        &ca,
-    ]);
+    let (mut hub, address) = strict_hub(&certificates, &data_dir);
     let url = uplink_url(address);
     let with_certificate = |[certificate, key]: [String; 2]| {
         format!("ca_file = \"{ca}\"\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"")

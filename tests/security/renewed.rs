@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Certificates, allow, device, https, hub, new_token, secret, uplink_url};
+use super::{Certificates, allow, device, https, hub, new_token, secret, strict_hub, uplink_url};
 use crate::support::{Running, pipeline, weir};
 
 /// As those do who renew certificates: nobody sees half of a file.
@@ -36,24 +36,12 @@ fn a_renewed_certificate_is_taken_without_a_restart() {
 fn a_new_token_and_a_renewed_certificate_of_a_device_are_taken_without_a_restart() {
     let certificates = Certificates::new();
     let stranger = Certificates::new();
-    let [certificate, key] = certificates.sign("hub", &["localhost"]);
     let (ca, data_dir) = (certificates.ca(), certificates.path("data"));
     let right = new_token(&data_dir, "d");
     let file = certificates.path("token");
     let token = Path::new(&file);
     secret(token, "of-another-hub\n");
-    let (mut hub, address) = hub(&[
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        &data_dir,
-        "--certificate-file",
-        &certificate,
-        "--key-file",
-        &key,
-        "--client-ca-file",
-        &ca,
-    ]);
+    let (mut hub, address) = strict_hub(&certificates, &data_dir);
     let own = stranger.sign("device", &["d"]);
     let lines = format!(
         "ca_file = \"{ca}\"\ncertificate_file = \"{}\"\nkey_file = \"{}\"\ntoken_file = \"{file}\"",

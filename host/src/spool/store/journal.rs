@@ -133,6 +133,9 @@ impl Record {
     fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
         let (checksum, rest) = bytes.split_first_chunk::<4>()?;
         let len = usize::try_from(u32::from_le_bytes(*rest.first_chunk::<4>()?)).ok()?;
+        if len < FIELDS * size_of::<u64>() {
+            return None;
+        }
         let sealed = rest.get(..len.checked_add(4)?)?;
         if crc32fast::hash(sealed) != u32::from_le_bytes(*checksum) {
             return None;
