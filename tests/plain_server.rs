@@ -7,6 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Message, connect};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 use weir::spool::Spool;
@@ -14,7 +15,7 @@ use weir::stop;
 use weir::uplink::wire::{Connect, Event};
 use weir::uplink::{self, Credentials, Endpoint, Link, Order, WebSocketUplink};
 
-use crate::support::{Running, W1Tree, pipeline, repository, weir};
+use crate::support::{PATIENCE, Running, W1Tree, pipeline, repository, weir};
 
 /// Prints its port, then each message that it understands, a line each. Knows nothing of Weir.
 const PYTHON: &str = r#"
@@ -142,7 +143,8 @@ impl Slow {
     /// The next connection, after its first message.
     async fn connection(&self) -> WebSocketStream<TcpStream> {
         loop {
-            let (stream, _) = self.listener.accept().await.unwrap();
+            let accepted = timeout(PATIENCE, self.listener.accept()).await;
+            let (stream, _) = accepted.expect("nobody comes").unwrap();
             let mut socket = accept_async(stream).await.unwrap();
             // The first try offers protocols, which such a server does not know.
             if let Some(Ok(Message::Text(_))) = socket.next().await {
@@ -158,10 +160,15 @@ impl Drop for Slow {
     }
 }
 
+async fn next(socket: &mut WebSocketStream<TcpStream>) -> Message {
+    let next = timeout(PATIENCE, socket.next()).await;
+    next.expect("nothing comes").unwrap().unwrap()
+}
+
 /// The next message's number.
 async fn number(socket: &mut WebSocketStream<TcpStream>) -> u64 {
     loop {
-        if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+        if let Message::Text(text) = next(socket).await {
             return serde_json::from_str::<Value>(&text).unwrap()["seq"].as_u64().unwrap();
         }
     }
@@ -175,7 +182,7 @@ async fn a_servers_ping_is_answered_while_a_backlog_goes_out() {
     socket.send(Message::Ping("of the server".into())).await.unwrap();
     let mut before = 0;
     loop {
-        match socket.next().await.unwrap().unwrap() {
+        match next(&mut socket).await {
             Message::Text(_) => before += 1,
             Message::Pong(_) => break,
             _ => {}
