@@ -2,6 +2,7 @@
 //! with the ordinary WebSocket packages of Python and Node, gets the messages of `pipelines/one-probe.toml`.
 
 use std::process::Command;
+use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -167,11 +168,14 @@ async fn next(socket: &mut WebSocketStream<TcpStream>) -> Message {
 
 /// The next message's number.
 async fn number(socket: &mut WebSocketStream<TcpStream>) -> u64 {
-    loop {
+    // Pings of the device end no wait.
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
         if let Message::Text(text) = next(socket).await {
             return serde_json::from_str::<Value>(&text).unwrap()["seq"].as_u64().unwrap();
         }
     }
+    panic!("no message comes");
 }
 
 #[tokio::test]
